@@ -1,0 +1,1 @@
+"""The database client, the schema applier and transactions."""

@@ -1,0 +1,115 @@
+"""What every test stands on: one real mongod for the run, one database for each worker, known settings.
+
+`MONGODB_URI` names the database to test against; without it a local mongod is started and thrown away.
+Fixtures of a subject live in `tests/fixtures/`, one module each; all of them are loaded here.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+from uuid import uuid4
+
+import pytest
+from hypothesis import settings as hypothesis_settings
+from pydantic import SecretStr
+from pymongo import MongoClient
+
+from app.config import Settings
+from app.db.mongod import embedded_mongod
+
+if TYPE_CHECKING:
+    from xdist.workermanage import WorkerController
+
+pytest_plugins = [
+    f"tests.fixtures.{module.stem}"
+    for module in sorted(Path(__file__).parent.glob("fixtures/*.py"))
+    if not module.stem.startswith("_")
+]
+
+TEST_SECRET = "jX0v3Wq8-rT5nKz1_PdYb7hLs9uMfEcGa2iRoBt4"
+
+_EXTERNAL_URI = os.environ.get("MONGODB_URI")
+_running = pytest.StashKey[ExitStack]()
+_uri = pytest.StashKey[str]()
+
+hypothesis_settings.register_profile("local", deadline=None)
+hypothesis_settings.register_profile("ci", deadline=None, derandomize=True, database=None, print_blob=True)
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    hypothesis_settings.load_profile("ci" if os.environ.get("CI") else "local")
+    for name in Settings.model_fields:  # the developer's own settings must not change what is tested
+        os.environ.pop(name.upper(), None)
+    config.stash[_running] = ExitStack()
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_configure_node(node: WorkerController) -> None:
+    """Runs in the parent of the test processes: they share the mongod that it starts."""
+    node.workerinput["mongodb_uri"] = _mongod_of(node.config)
+
+
+def pytest_unconfigure(config: pytest.Config) -> None:
+    if running := config.stash.get(_running, None):
+        running.close()
+
+
+@pytest.fixture(scope="session")
+def mongodb_uri(request: pytest.FixtureRequest) -> str:
+    """A replica set that takes writes."""
+    handed_down: dict[str, Any] = getattr(request.config, "workerinput", {})
+    return handed_down.get("mongodb_uri") or _mongod_of(request.config)
+
+
+@pytest.fixture(scope="session")
+def database_name(mongodb_uri: str) -> Iterator[str]:
+    """A database of this test process alone; it, and each database that starts with its name, is dropped."""
+    name = f"test_{uuid4().hex[:12]}"
+    yield name
+    with MongoClient[dict[str, Any]](mongodb_uri) as client:
+        for found in client.list_database_names():
+            if found.startswith(name):
+                client.drop_database(found)
+
+
+@pytest.fixture(scope="session")
+def settings(mongodb_uri: str, database_name: str) -> Settings:
+    """The settings of a test server, whatever the environment says."""
+    return Settings(
+        environment="test",
+        mongodb_uri=mongodb_uri,
+        mongodb_database=database_name,
+        session_secret=SecretStr(TEST_SECRET),
+        root_domain="polyclinic.test",
+    )
+
+
+def _mongod_of(config: pytest.Config) -> str:
+    """The connection string for the whole run; the first call starts the mongod."""
+    if _uri not in config.stash:
+        config.stash[_uri] = _EXTERNAL_URI or config.stash[_running].enter_context(_throwaway_mongod())
+    return config.stash[_uri]
+
+
+@contextmanager
+def _throwaway_mongod() -> Iterator[str]:
+    """Keeps its data in memory where the machine has a folder for that."""
+    shared_memory = Path("/dev/shm")  # noqa: S108 - mkdtemp makes a private folder in it
+    folder = Path(
+        tempfile.mkdtemp(prefix="polyclinic-", dir=shared_memory if _is_roomy(shared_memory) else None)
+    )
+    try:
+        with embedded_mongod(folder, cache_gb=0.5, keep=False) as uri:
+            yield uri
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def _is_roomy(folder: Path) -> bool:
+    return folder.is_dir() and os.access(folder, os.W_OK) and shutil.disk_usage(folder).free > 2 * 1024**3
