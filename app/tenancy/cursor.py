@@ -1,0 +1,60 @@
+"""A cursor that is read under the clinic that opened it, and gives no way back to the driver's collection."""
+
+from __future__ import annotations
+
+from types import TracebackType
+from typing import Any, Self
+
+from bson import ObjectId
+from pymongo.asynchronous.command_cursor import AsyncCommandCursor
+from pymongo.asynchronous.cursor import AsyncCursor
+
+from app.errors import TenantGuardRefused
+from app.tenancy.scope import scope_or_none
+
+DriverCursor = AsyncCursor[dict[str, Any]] | AsyncCommandCursor[dict[str, Any]]
+
+
+def tenant_in_scope() -> ObjectId | None:
+    """The tenant of the current scope; None when there is no scope or it has no tenant."""
+    scope = scope_or_none()
+    return scope.tenant.id if scope is not None and scope.tenant is not None else None
+
+
+class GuardedCursor:
+    """Rows as plain dicts, by `async for` or `to_list`. Raises `TenantGuardRefused` under another clinic."""
+
+    __slots__ = ("_cursor", "_own")
+
+    def __init__(self, cursor: DriverCursor, own: ObjectId | None) -> None:
+        """`own` is the clinic that opened it; None for the platform's collections."""
+        self._cursor = cursor
+        self._own = own
+
+    def _check(self) -> None:
+        if self._own is not None and tenant_in_scope() != self._own:
+            raise TenantGuardRefused("the cursor was opened under another clinic")
+
+    def __aiter__(self) -> Self:
+        return self
+
+    async def __anext__(self) -> dict[str, Any]:
+        self._check()
+        return await self._cursor.__anext__()
+
+    async def to_list(self, length: int | None = None) -> list[dict[str, Any]]:
+        """All rows, or at most `length`."""
+        self._check()
+        return await self._cursor.to_list(length)
+
+    async def close(self) -> None:
+        """Gives the cursor up on the server; safe to call twice."""
+        await self._cursor.close()
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self.close()

@@ -1,0 +1,116 @@
+"""A patient, whom several clinics may share, and the record that each clinic keeps of its own."""
+
+from __future__ import annotations
+
+from datetime import date, datetime
+from enum import StrEnum
+from typing import Annotated, Self
+
+from beanie import PydanticObjectId
+from pydantic import AfterValidator, Field
+from pymongo import ASCENDING, IndexModel
+
+from models.base import SharedDocument, TenantDocument, Versioned
+from models.references import Reference
+from models.values import Address, Email, Line, Phone, Text, Value, phone_key, search_key
+
+
+class Sex(StrEnum):
+    """Administrative sex, as in HL7 FHIR's AdministrativeGender."""
+
+    FEMALE = "female"
+    MALE = "male"
+    OTHER = "other"
+    UNKNOWN = "unknown"
+
+
+def _past_day(text: str) -> str:
+    day = date.fromisoformat(text)
+    if not date(1880, 1, 1) <= day <= date.today():
+        raise ValueError("must be a day between 1880-01-01 and today")
+    return day.isoformat()
+
+
+BirthDate = Annotated[str, AfterValidator(_past_day)]
+"""A day as ISO 8601 text: text, so that no time zone can shift it."""
+
+
+class Contact(Value):
+    """Somebody to call for the patient."""
+
+    name: Line
+    relationship: Line | None = None
+    phone: Phone
+
+
+class Allergy(Value):
+    """What the patient reacts to, and how."""
+
+    substance: Line
+    reaction: Line | None = None
+    severe: bool = False
+
+
+class Patient(Versioned, SharedDocument):
+    """Demographics, shared by the clinics that the patient goes to.
+
+    Which clinics those are is kept by the guard and shown to none of them. The `*_key` fields are normalised
+    for search.
+    """
+
+    given_name: Line
+    family_name: Line
+    name_key: str = ""
+    given_key: str = ""
+    birth_date: BirthDate | None = None
+    sex: Sex = Sex.UNKNOWN
+    phone: Phone | None = None
+    phone_key: str | None = None
+    email: Email | None = None
+    address: Address = Field(default_factory=Address)
+    contacts: list[Contact] = Field(default_factory=list, max_length=10)
+    allergies: list[Allergy] = Field(default_factory=list, max_length=100)
+
+    class Settings:
+        name = "patients"
+        indexes = (
+            IndexModel([("tenant_ids", ASCENDING), ("name_key", ASCENDING), ("_id", ASCENDING)], name="name"),
+            IndexModel([("tenant_ids", ASCENDING), ("given_key", ASCENDING), ("_id", ASCENDING)], name="given"),
+            IndexModel([("tenant_ids", ASCENDING), ("phone_key", ASCENDING), ("_id", ASCENDING)], name="phone"),
+            IndexModel([("tenant_ids", ASCENDING), ("email", ASCENDING), ("_id", ASCENDING)], name="email"),
+            IndexModel([("tenant_ids", ASCENDING), ("created_at", ASCENDING), ("_id", ASCENDING)], name="created"),
+            IndexModel(
+                [("tenant_ids", ASCENDING), ("birth_date", ASCENDING), ("name_key", ASCENDING)], name="birth_name"
+            ),
+        )
+
+    def keyed(self, region: str | None = None) -> Self:
+        """Fills the search keys from the names and the phone; `region` is the clinic's ISO 3166 country."""
+        self.name_key = search_key(self.family_name, self.given_name)
+        self.given_key = search_key(self.given_name, self.family_name)
+        self.phone_key = phone_key(self.phone, region)
+        return self
+
+
+class RecordStatus(StrEnum):
+    """Whether the clinic still sees the patient."""
+
+    ACTIVE = "active"
+    ARCHIVED = "archived"
+
+
+class PatientRecord(Versioned, TenantDocument):
+    """What one clinic keeps of a patient: its own code (medical record number), notes and status."""
+
+    patient_id: Annotated[PydanticObjectId, Reference("patients")]
+    code: str
+    notes: Text | None = None
+    status: RecordStatus = RecordStatus.ACTIVE
+    archived_at: datetime | None = None
+
+    class Settings:
+        name = "patient_records"
+        indexes = (
+            IndexModel([("tenant_id", ASCENDING), ("patient_id", ASCENDING)], name="patient", unique=True),
+            IndexModel([("tenant_id", ASCENDING), ("code", ASCENDING)], name="code", unique=True),
+        )

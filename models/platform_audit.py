@@ -1,0 +1,30 @@
+"""What was done across clinics, by whom and why."""
+
+from __future__ import annotations
+
+from datetime import datetime
+
+from beanie import PydanticObjectId
+from pydantic import Field
+from pymongo import ASCENDING, DESCENDING, IndexModel
+
+from models.base import PlatformDocument, utc_now
+
+
+class PlatformAudit(PlatformDocument):
+    """One step above the clinics. Written before the step, and never changed."""
+
+    at: datetime = Field(default_factory=utc_now)
+    actor: str
+    action: str
+    reason: str
+    tenant: PydanticObjectId | None = None
+    request_id: str
+    address: str = ""
+
+    class Settings:
+        name = "platform_audit"
+        indexes = (
+            IndexModel([("at", DESCENDING), ("_id", DESCENDING)], name="at"),
+            IndexModel([("tenant", ASCENDING), ("at", DESCENDING)], name="tenant"),
+        )

@@ -1,0 +1,44 @@
+"""A room of the clinic."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from enum import StrEnum
+
+from pymongo import ASCENDING, IndexModel
+
+from models.base import TenantDocument, Versioned
+from models.values import Line, Text
+
+
+class RoomKind(StrEnum):
+    """What the room is for."""
+
+    CONSULTATION = "consultation"
+    PROCEDURE = "procedure"
+    LABORATORY = "laboratory"
+    IMAGING = "imaging"
+    OTHER = "other"
+
+
+class Room(Versioned, TenantDocument):
+    """A room that appointments can be booked into. Two rooms in use never bear the same name."""
+
+    name: Line
+    name_key: str
+    kind: RoomKind = RoomKind.CONSULTATION
+    floor: Line | None = None
+    notes: Text | None = None
+    archived_at: datetime | None = None
+
+    class Settings:
+        name = "rooms"
+        indexes = (
+            IndexModel([("tenant_id", ASCENDING), ("name_key", ASCENDING), ("_id", ASCENDING)], name="name"),
+            IndexModel(
+                [("tenant_id", ASCENDING), ("name_key", ASCENDING)],
+                name="one_per_name",
+                unique=True,
+                partialFilterExpression={"archived_at": None},
+            ),
+        )

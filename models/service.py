@@ -1,0 +1,47 @@
+"""What the clinic offers, how long it takes and what it costs."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from decimal import Decimal
+from typing import Annotated
+
+from beanie import DecimalAnnotation, PydanticObjectId
+from pydantic import Field
+from pymongo import ASCENDING, IndexModel
+
+from models.base import TenantDocument, Versioned
+from models.references import Reference
+from models.values import Currency, Line, Name, Text, Value
+
+
+class Price(Value):
+    """An amount in one currency (ISO 4217), stored as Decimal128."""
+
+    amount: Annotated[DecimalAnnotation, Field(ge=Decimal(0), le=Decimal("1e9"), decimal_places=4)]
+    currency: Currency
+
+
+class Service(Versioned, TenantDocument):
+    """An entry of the services catalogue. `duration_minutes` is a multiple of five."""
+
+    name: Name
+    name_key: str
+    code: Line | None = None
+    description: Text | None = None
+    duration_minutes: int = Field(ge=5, le=720, multiple_of=5)
+    price: Price
+    specialization_id: Annotated[PydanticObjectId, Reference("specializations")] | None = None
+    archived_at: datetime | None = None
+
+    class Settings:
+        name = "services"
+        indexes = (
+            IndexModel([("tenant_id", ASCENDING), ("name_key", ASCENDING), ("_id", ASCENDING)], name="name"),
+            IndexModel(
+                [("tenant_id", ASCENDING), ("name_key", ASCENDING)],
+                name="one_per_name",
+                unique=True,
+                partialFilterExpression={"archived_at": None},
+            ),
+        )

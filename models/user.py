@@ -1,0 +1,84 @@
+"""A person who signs in, the clinics they work at, and their sessions."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from enum import StrEnum
+
+from beanie import PydanticObjectId
+from pydantic import Field
+from pymongo import ASCENDING, IndexModel
+
+from models.base import PlatformDocument, Versioned
+from models.values import Email, Name, now
+
+
+class UserStatus(StrEnum):
+    """A disabled person cannot sign in anywhere."""
+
+    ACTIVE = "active"
+    DISABLED = "disabled"
+
+
+class User(Versioned, PlatformDocument):
+    """One person, whichever clinics they work at. `token_version` ends old sessions when it grows."""
+
+    email: Email
+    name: Name
+    password_hash: str = Field(repr=False)
+    status: UserStatus = UserStatus.ACTIVE
+    token_version: int = 1
+    last_login_at: datetime | None = None
+
+    class Settings:
+        name = "users"
+        indexes = (IndexModel([("email", ASCENDING)], name="email", unique=True),)
+
+
+class MembershipStatus(StrEnum):
+    """Whether the person still works at the clinic."""
+
+    ACTIVE = "active"
+    REMOVED = "removed"
+
+
+class Membership(Versioned, PlatformDocument):
+    """Binds a person to a clinic and to a role there. Read live for each request."""
+
+    user_id: PydanticObjectId
+    clinic_id: PydanticObjectId
+    role_id: PydanticObjectId
+    role: str
+    """The role's name, kept here so that a person's list of clinics needs no look into the clinics."""
+    staff_id: PydanticObjectId | None = None
+    status: MembershipStatus = MembershipStatus.ACTIVE
+
+    class Settings:
+        name = "memberships"
+        indexes = (
+            IndexModel([("user_id", ASCENDING), ("clinic_id", ASCENDING)], name="user_clinic", unique=True),
+            IndexModel([("clinic_id", ASCENDING), ("role_id", ASCENDING)], name="clinic_role"),
+        )
+
+
+class Session(PlatformDocument):
+    """One sign-in on one device. The token only names it; everything else is checked here."""
+
+    id: str  # type: ignore[assignment]  # a random name of its own, not an ObjectId
+    user_id: PydanticObjectId
+    token_version: int
+    clinic_ids: list[PydanticObjectId] = Field(default_factory=list)
+    created_at: datetime = Field(default_factory=now)
+    last_seen_at: datetime = Field(default_factory=now)
+    expires_at: datetime
+    revoked_at: datetime | None = None
+    address: str = ""
+    device: str = ""
+
+    class Settings:
+        name = "sessions"
+        indexes = (
+            IndexModel([("user_id", ASCENDING), ("created_at", ASCENDING)], name="user"),
+            IndexModel([("clinic_ids", ASCENDING)], name="clinics"),
+            IndexModel([("expires_at", ASCENDING)], name="expiry", expireAfterSeconds=0),
+        )

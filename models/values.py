@@ -1,0 +1,152 @@
+"""Small values that several documents share, with their rules inside."""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+from datetime import UTC, datetime
+from typing import Annotated
+from zoneinfo import available_timezones
+
+import phonenumbers
+from email_validator import EmailNotValidError, validate_email
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints
+
+SUBDOMAIN = re.compile(r"[a-z0-9]([a-z0-9-]*[a-z0-9])?")
+RESERVED_SUBDOMAINS = frozenset(
+    {"www", "api", "admin", "app", "mail", "ftp", "localhost", "staging", "dev", "test", "demo"}
+)
+DATE_FORMATS = ("MM/DD/YYYY", "DD/MM/YYYY", "YYYY-MM-DD", "DD.MM.YYYY", "MMM D, YYYY", "D MMM YYYY")
+_TIMEZONES = available_timezones()
+_CURRENCIES = frozenset(
+    """
+    AED AFN ALL AMD ANG AOA ARS AUD AWG AZN BAM BBD BDT BGN BHD BIF BMD BND BOB BRL BSD BTN BWP BYN BZD CAD CDF
+    CHF CLP CNY COP CRC CUP CVE CZK DJF DKK DOP DZD EGP ERN ETB EUR FJD FKP GBP GEL GHS GIP GMD GNF GTQ GYD HKD
+    HNL HTG HUF IDR ILS INR IQD IRR ISK JMD JOD JPY KES KGS KHR KMF KPW KRW KWD KYD KZT LAK LBP LKR LRD LSL LYD
+    MAD MDL MGA MKD MMK MNT MOP MRU MUR MVR MWK MXN MYR MZN NAD NGN NIO NOK NPR NZD OMR PAB PEN PGK PHP PKR PLN
+    PYG QAR RON RSD RUB RWF SAR SBD SCR SDG SEK SGD SHP SLE SOS SRD SSP STN SVC SYP SZL THB TJS TMT TND TOP TRY
+    TTD TWD TZS UAH UGX USD UYU UZS VES VND VUV WST XAF XCD XCG XOF XPF YER ZAR ZMW ZWG
+    """.split()
+)
+_INVISIBLE = re.compile("[\u0000-\u0008\u000b\u000c\u000e-\u001f\u007f-\u009f\u200b-\u200f\u202a-\u202e\u2060-\u2069\ufeff\ud800-\udfff]")
+
+
+def now() -> datetime:
+    """The present instant as MongoDB keeps it: UTC, whole milliseconds."""
+    moment = datetime.now(UTC)
+    return moment.replace(microsecond=moment.microsecond // 1000 * 1000)
+
+
+def _visible(text: str) -> str:
+    if _INVISIBLE.search(text):
+        raise ValueError("must not contain control or invisible characters")
+    return unicodedata.normalize("NFC", text)
+
+
+def _subdomain(text: str) -> str:
+    if not SUBDOMAIN.fullmatch(text):
+        raise ValueError("may hold lowercase letters, digits and inner hyphens only")
+    if text in RESERVED_SUBDOMAINS:
+        raise ValueError("is reserved")
+    if "---" in text:
+        raise ValueError("must not contain three hyphens in a row")
+    return text
+
+
+def _timezone(name: str) -> str:
+    if name not in _TIMEZONES:
+        raise ValueError("is not an IANA time zone")
+    return name
+
+
+def _currency(code: str) -> str:
+    if code not in _CURRENCIES:
+        raise ValueError("is not an ISO 4217 currency code")
+    return code
+
+
+def _date_format(pattern: str) -> str:
+    if pattern not in DATE_FORMATS:
+        raise ValueError(f"must be one of {', '.join(DATE_FORMATS)}")
+    return pattern
+
+
+def _email(address: str) -> str:
+    try:
+        return validate_email(address, check_deliverability=False).normalized.lower()
+    except EmailNotValidError as error:
+        raise ValueError("is not a valid e-mail address") from error
+
+
+def _phone(number: str) -> str:
+    if not 4 <= sum(char.isdigit() for char in number) <= 20 or re.search(r"[^\d\s()+./x#*-]", number):
+        raise ValueError("is not a valid phone number")
+    return number
+
+
+Line = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=200), AfterValidator(_visible)]
+"""One line of text, 1–200 characters."""
+Name = Annotated[str, StringConstraints(strip_whitespace=True, min_length=2, max_length=120), AfterValidator(_visible)]
+"""A name, 2–120 characters."""
+Text = Annotated[str, StringConstraints(strip_whitespace=True, max_length=5000), AfterValidator(_visible)]
+"""Free text, up to 5,000 characters."""
+Subdomain = Annotated[
+    str,
+    StringConstraints(strip_whitespace=True, to_lower=True, min_length=2, max_length=63),
+    AfterValidator(_subdomain),
+]
+Timezone = Annotated[str, AfterValidator(_timezone)]
+Currency = Annotated[str, AfterValidator(_currency)]
+DateFormat = Annotated[str, AfterValidator(_date_format)]
+Email = Annotated[str, StringConstraints(strip_whitespace=True, max_length=254), AfterValidator(_email)]
+Phone = Annotated[str, StringConstraints(strip_whitespace=True, max_length=40), AfterValidator(_phone)]
+Colour = Annotated[str, StringConstraints(pattern=r"^#[0-9a-fA-F]{6}$")]
+
+
+class Value(BaseModel):
+    """A part of a document: no unknown keys, checked again on assignment."""
+
+    model_config = ConfigDict(extra="forbid", validate_assignment=True)
+
+
+class Address(Value):
+    """A postal address; each line optional."""
+
+    street: Line | None = None
+    city: Line | None = None
+    state: Line | None = None
+    zip_code: Annotated[str, StringConstraints(strip_whitespace=True, max_length=20)] | None = None
+    country: Line | None = None
+
+
+class NumberFormat(Value):
+    """How numbers are written."""
+
+    decimal_separator: Annotated[str, StringConstraints(pattern=r"^[.,]$")] = "."
+    thousands_separator: Annotated[str, StringConstraints(pattern=r"^[., ']?$")] = ","
+    decimal_places: int = Field(default=2, ge=0, le=4)
+
+
+def search_key(*parts: str | None) -> str:
+    """Normalises text for prefix search: no accents, no case, single spaces.
+
+    >>> search_key("  García ", "ANA")
+    'garcia ana'
+    """
+    joined = " ".join(part for part in parts if part)
+    plain = "".join(c for c in unicodedata.normalize("NFKD", joined) if not unicodedata.combining(c))
+    return " ".join(plain.casefold().split())
+
+
+def phone_key(number: str | None, region: str | None = None) -> str | None:
+    """The digits by which equal phone numbers are found: E.164 without `+` where it parses, else all digits.
+
+    `region` is the ISO 3166 country that numbers without a country code belong to.
+    """
+    if not number:
+        return None
+    try:
+        parsed = phonenumbers.parse(number, region)
+    except phonenumbers.NumberParseException:
+        return "".join(char for char in number if char.isdigit())
+    return f"{parsed.country_code}{phonenumbers.national_significant_number(parsed)}"
