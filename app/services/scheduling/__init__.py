@@ -1,0 +1,1 @@
+"""Free slots from working hours, and the claims that keep time from being booked twice."""
