@@ -1,0 +1,1 @@
+"""Middleware and the few routes that are not GraphQL."""
