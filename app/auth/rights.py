@@ -1,0 +1,48 @@
+"""What a role may do at a clinic, from the clinic's own documents."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+
+from bson import ObjectId
+from pymongo.asynchronous.client_session import AsyncClientSession
+
+from app.permissions import Permission
+from app.tenancy.scope import Scope, open_scope
+from models import Membership, Role, RolePermission
+
+Rights = tuple[str, frozenset[Permission]]
+CACHE_SIZE = 10_000
+
+_cache: OrderedDict[tuple[ObjectId, ObjectId, int], Rights] = OrderedDict()
+
+
+async def rights_of(role_id: ObjectId, version: int, scope: Scope) -> Rights:
+    """The role's name and permissions at the scope's clinic.
+
+    `version` is that of the membership that was just read. Whatever changes a role raises the version of its
+    memberships in the same transaction (`renew_rights`), so a cached entry can never outlive a change.
+    """
+    key = (scope.tenant_id, role_id, version)
+    rights = _cache.get(key)
+    if rights is None:
+        with open_scope(scope):
+            rights = _cache[key] = await _read(role_id)
+        if len(_cache) > CACHE_SIZE:
+            _cache.popitem(last=False)
+    return rights
+
+
+async def _read(role_id: ObjectId) -> Rights:
+    role = await Role.find_one({"_id": role_id})
+    if role is None:
+        return "", frozenset()
+    documents = await RolePermission.find({"role_id": role_id}).to_list()
+    return role.name, frozenset().union(*(document.rights() for document in documents))
+
+
+async def renew_rights(clinic_id: ObjectId, role_id: ObjectId, session: AsyncClientSession) -> None:
+    """Makes every process read the role anew at its members' next request; call it where a role is changed."""
+    await Membership.get_pymongo_collection().update_many(
+        {"clinic_id": clinic_id, "role_id": role_id}, {"$inc": {"version": 1}}, session=session
+    )

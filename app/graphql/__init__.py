@@ -1,0 +1,1 @@
+"""The frame under every resolver: context, paging, loaders, bounds, errors."""

@@ -1,0 +1,80 @@
+"""How failures are told to clients: by code and place when they were expected, by request id alone otherwise."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from typing import Any
+
+import structlog
+from graphql import GraphQLError
+from pydantic import ValidationError
+from pymongo.errors import DuplicateKeyError
+
+from app.db.failures import is_database_down
+from app.errors import AppError, Conflict, ErrorCode, Internal, Unavailable, ValidationFailed
+from app.services.changes import complaints
+
+log = structlog.get_logger(__name__)
+_VARIABLE = re.compile(r"Variable '\$(\w+)' (?:has|got) invalid value.*?(?: at '(?:\$?)([\w.\[\]]+)')?", re.DOTALL)
+
+STATUS_WITHOUT_DATA = {
+    ErrorCode.UNAUTHENTICATED: 401,
+    ErrorCode.FORBIDDEN: 403,
+    ErrorCode.TENANT_MISMATCH: 403,
+    ErrorCode.TENANT_NOT_FOUND: 404,
+    ErrorCode.RATE_LIMITED: 429,
+    ErrorCode.UNAVAILABLE: 503,
+    ErrorCode.INTERNAL: 500,
+}
+"""HTTP status of an answer in which nothing but these errors came back. All other answers are 200."""
+
+
+def expected(error: BaseException | None) -> AppError | None:
+    """The `AppError` that stands for an exception, or None when it is unforeseen."""
+    if isinstance(error, AppError):
+        return error
+    if isinstance(error, ValidationError):
+        return ValidationFailed(fields=complaints(error, "input"))
+    if isinstance(error, DuplicateKeyError):
+        return Conflict("There is one like it already.")
+    if error is not None and is_database_down(error):
+        return Unavailable()
+    return None
+
+
+def render(error: GraphQLError, request_id: str) -> dict[str, Any]:
+    """One entry of `errors`. Unforeseen failures are logged with their stack and shown as INTERNAL."""
+    known = expected(error.original_error) if error.original_error else _client_mistake(error)
+    if known is None:
+        log.error("unforeseen failure in a resolver", path=error.path, exc_info=error.original_error)
+        known = Internal()
+    shown: dict[str, Any] = {"message": known.message}
+    if error.locations:
+        shown["locations"] = [{"line": at.line, "column": at.column} for at in error.locations]
+    if error.path:
+        shown["path"] = list(error.path)
+    shown["extensions"] = describe(known, request_id)
+    return shown
+
+
+def describe(error: AppError, request_id: str) -> dict[str, Any]:
+    """The `extensions` of an error."""
+    fields = [{"path": field.path, "message": field.message} for field in error.fields]
+    return {"code": error.code.value, "requestId": request_id, "fields": fields, **error.extensions()}
+
+
+def _client_mistake(error: GraphQLError) -> AppError:
+    """graphql-core's own findings: syntax, validation, and variables that do not fit."""
+    found = _VARIABLE.match(error.message)
+    if found is None:
+        return ValidationFailed(error.message)
+    place = re.search(r" at '\$?([\w.\[\]]+)'", error.message)
+    return ValidationFailed.at(place.group(1) if place else found.group(1), error.message)
+
+
+def status_of(data: dict[str, Any] | None, codes: Sequence[ErrorCode]) -> int:
+    """The HTTP status: that of the first telling code when no data came back at all, else 200."""
+    if data and any(value is not None for value in data.values()):
+        return 200
+    return next((STATUS_WITHOUT_DATA[code] for code in codes if code in STATUS_WITHOUT_DATA), 200)

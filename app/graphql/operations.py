@@ -1,0 +1,118 @@
+"""Prepares each distinct document once (parse, bounds, validation) and executes it for each request."""
+
+from __future__ import annotations
+
+import inspect
+from collections import OrderedDict
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from hashlib import sha256
+from typing import Any
+
+from graphql import (
+    DocumentNode,
+    ExecutionResult,
+    GraphQLError,
+    GraphQLSchema,
+    NoSchemaIntrospectionCustomRule,
+    execute,
+    get_operation_ast,
+    parse,
+    specified_rules,
+    validate,
+)
+
+from app.errors import AppError, QueryTooComplex, ValidationFailed
+from app.graphql.context import Context
+from app.graphql.limits import BOUNDS, check_document
+
+CACHE_SIZE = 1_000
+MAX_VALIDATION_ERRORS = 20
+
+
+@dataclass(frozen=True, slots=True)
+class Prepared:
+    """A document that may run, or the errors that say why it may not."""
+
+    document: DocumentNode | None
+    errors: Sequence[GraphQLError] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """One GraphQL request as the client sent it."""
+
+    query: str
+    variables: Mapping[str, Any]
+    operation_name: str | None = None
+
+
+class Operations:
+    """Runs GraphQL requests against one schema. Holds documents only, never a clinic's data."""
+
+    def __init__(self, schema: GraphQLSchema, *, root: object, introspection: bool) -> None:
+        self._schema = schema
+        self._root = root
+        self._open = introspection
+        self._rules = [*specified_rules, *(() if introspection else (NoSchemaIntrospectionCustomRule,))]
+        self._prepared: OrderedDict[bytes, Prepared] = OrderedDict()
+
+    def prepare(self, query: str) -> Prepared:
+        """The prepared document of `query`, from the cache when it was seen before."""
+        name = sha256(query.encode("utf-8", "surrogatepass")).digest()
+        prepared = self._prepared.get(name)
+        if prepared is None:
+            prepared = self._prepared[name] = self._prepare(query)
+            if len(self._prepared) > CACHE_SIZE:
+                self._prepared.popitem(last=False)
+        else:
+            self._prepared.move_to_end(name)
+        return prepared
+
+    def _prepare(self, query: str) -> Prepared:
+        try:
+            if len(query) > BOUNDS.characters:
+                raise QueryTooComplex(f"The query is longer than {BOUNDS.characters} characters.")
+            document = parse(query, max_tokens=BOUNDS.tokens)
+            check_document(document)
+        except AppError as error:
+            return Prepared(None, [GraphQLError(error.message, original_error=error)])
+        except GraphQLError as error:
+            return Prepared(None, [_bound(error)])
+        except RecursionError:
+            deep = QueryTooComplex(f"The query is nested deeper than {BOUNDS.depth} levels.")
+            return Prepared(None, [GraphQLError(deep.message, original_error=deep)])
+        errors = validate(
+            self._schema,
+            document,
+            self._rules,
+            max_errors=MAX_VALIDATION_ERRORS,
+            hide_suggestions=not self._open,
+        )
+        return Prepared(None, errors) if errors else Prepared(document)
+
+    async def run(self, request: Request, context: Context) -> ExecutionResult:
+        """Executes one request. `data` is None when it could not be started."""
+        prepared = self.prepare(request.query)
+        if prepared.document is None:
+            return ExecutionResult(None, list(prepared.errors))
+        if get_operation_ast(prepared.document, request.operation_name) is None:
+            raise ValidationFailed.at("operationName", "must name one of the document's operations")
+        result = execute(
+            self._schema,
+            prepared.document,
+            root_value=self._root,
+            context_value=context,
+            variable_values=dict(request.variables),
+            operation_name=request.operation_name,
+            hide_suggestions=not self._open,
+        )
+        return await result if inspect.isawaitable(result) else result
+
+
+def _bound(error: GraphQLError) -> GraphQLError:
+    """graphql-core tells of too many tokens as a syntax error; here it is a bound like the others."""
+    if "tokens" not in error.message:
+        return error
+    many = QueryTooComplex(f"The query has too many tokens: at most {BOUNDS.tokens} are allowed.")
+    return GraphQLError(many.message, original_error=many)

@@ -1,0 +1,1 @@
+"""Workflows that touch several documents, money or the outside world."""

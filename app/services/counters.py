@@ -1,0 +1,25 @@
+"""Running numbers of a clinic: one atomic step each, never given out twice."""
+
+from __future__ import annotations
+
+from pymongo import ReturnDocument
+from pymongo.asynchronous.client_session import AsyncClientSession
+from pymongo.errors import DuplicateKeyError
+
+from models import Counter
+
+
+async def next_number(name: str, *, session: AsyncClientSession | None = None) -> int:
+    """The next number under `name` at this clinic, from 1. A number taken by work that failed stays unused."""
+    try:
+        return await _step(name, session)
+    except DuplicateKeyError:  # two firsts at once: one made the counter, now the other finds it
+        return await _step(name, session)
+
+
+async def _step(name: str, session: AsyncClientSession | None) -> int:
+    row = await Counter.guarded().find_one_and_update(
+        {"name": name}, {"$inc": {"value": 1}}, upsert=True, return_document=ReturnDocument.AFTER, session=session
+    )
+    assert row is not None  # noqa: S101 - an upsert always answers with a document
+    return int(row["value"])

@@ -1,0 +1,123 @@
+"""Who works where, and in which role."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from bson import ObjectId
+from pymongo.asynchronous.client_session import AsyncClientSession
+
+from app.db.transactions import in_transaction
+from app.errors import Forbidden, InvalidState, NotFound
+from app.permissions import ADMIN
+from app.services.audit import record
+from app.tenancy.scope import Scope, current_scope
+from models import Membership, Role, Session, Staff, Tenant
+from models.tenant import TenantStatus
+from models.user import MembershipStatus
+from models.values import now
+
+Row = dict[str, Any]
+MOST_CLINICS = 200
+_ACTIVE = MembershipStatus.ACTIVE.value
+
+
+async def clinics_of(scope: Scope) -> list[Row]:
+    """The active clinics where the signed-in person works, by name: `clinic_id, role, entered, current`."""
+    actor = scope.signed_in
+    memberships = await Membership.rows(
+        {"user_id": actor.user_id, "status": _ACTIVE}, projection={"clinic_id": 1, "role": 1}, limit=MOST_CLINICS
+    )
+    roles = {row["clinic_id"]: row["role"] for row in memberships}
+    tenants = await Tenant.rows(
+        {"_id": {"$in": list(roles)}, "status": TenantStatus.ACTIVE.value}, projection={"name": 1}
+    )
+    session = await Session.rows({"_id": actor.session_id}, projection={"clinic_ids": 1})
+    entered = set(session[0]["clinic_ids"]) if session else set()
+    current = scope.tenant.id if scope.tenant else None
+    return [
+        {
+            "clinic_id": tenant["_id"],
+            "role": roles[tenant["_id"]],
+            "entered": tenant["_id"] in entered,
+            "current": tenant["_id"] == current,
+        }
+        for tenant in sorted(tenants, key=lambda row: (row["name"].casefold(), row["_id"]))
+    ]
+
+
+async def change_role(staff_id: ObjectId, role_id: ObjectId) -> None:
+    """Gives a person who works here another role; it holds from their next request on.
+
+    Nobody gives or takes a level above their own, and the last admin stays one.
+    """
+    role = await Role.get(role_id)
+    if role is None:
+        raise NotFound.at("input.roleId")
+    await _require_level(role)
+
+    async def work(session: AsyncClientSession) -> None:
+        membership = await _membership_of(staff_id, session)
+        await _require_level(await Role.get(membership.role_id, session=session))
+        await _set(membership, {"role_id": role.id, "role": role.name}, session)
+        await _keep_an_admin(session)
+        await record("membership.change_role", subject=membership, session=session)
+
+    await in_transaction(work)
+
+
+async def remove(staff_id: ObjectId) -> None:
+    """Ends a person's access to this clinic; it holds from their next request on. Their profile stays."""
+
+    async def work(session: AsyncClientSession) -> None:
+        membership = await _membership_of(staff_id, session)
+        await _require_level(await Role.get(membership.role_id, session=session))
+        await _set(membership, {"status": MembershipStatus.REMOVED.value}, session)
+        await _keep_an_admin(session)
+        await record("membership.remove", subject=membership, session=session)
+
+    await in_transaction(work)
+
+
+async def _membership_of(staff_id: ObjectId, session: AsyncClientSession) -> Membership:
+    """The live membership behind a staff profile of this clinic. Raises NOT_FOUND at `input.staffId`."""
+    staff = await Staff.find_one({"_id": staff_id}, session=session)
+    found = None
+    if staff is not None and staff.user_id is not None:
+        found = await Membership.find_one(
+            {"user_id": staff.user_id, "clinic_id": current_scope().tenant_id, "status": _ACTIVE}, session=session
+        )
+    if found is None:
+        raise NotFound.at("input.staffId")
+    return found
+
+
+async def _set(membership: Membership, values: Row, session: AsyncClientSession) -> None:
+    await Membership.get_pymongo_collection().update_one(
+        {"_id": membership.id},
+        {"$set": {**values, "updated_at": now()}, "$inc": {"version": 1}},
+        session=session,
+    )
+
+
+async def _keep_an_admin(session: AsyncClientSession) -> None:
+    """Raises INVALID_STATE when the change would leave the clinic without an admin.
+
+    Counting alone would let two transactions each remove the other's admin; writing to the tenant makes them
+    collide, so that one of them counts again after the other.
+    """
+    clinic_id = current_scope().tenant_id
+    await Tenant.get_pymongo_collection().update_one({"_id": clinic_id}, {"$inc": {"version": 1}}, session=session)
+    admins = await Membership.get_pymongo_collection().count_documents(
+        {"clinic_id": clinic_id, "role": ADMIN, "status": _ACTIVE}, session=session
+    )
+    if not admins:
+        raise InvalidState("A clinic needs at least one admin.")
+
+
+async def _require_level(role: Role | None) -> None:
+    """Raises FORBIDDEN when the role stands above the actor's own."""
+    scope = current_scope()
+    own = await Role.find_one({"name": scope.signed_in.role})
+    if role is not None and (own is None or role.level > own.level):
+        raise Forbidden("This role stands above yours.")

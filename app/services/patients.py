@@ -1,0 +1,156 @@
+"""Patients: registering, searching, changing, archiving here without touching other clinics."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import date
+from typing import Any
+
+from bson import ObjectId
+from pymongo.asynchronous.client_session import AsyncClientSession
+
+from app.db.transactions import in_transaction
+from app.errors import InvalidState, NotFound, ValidationFailed
+from app.services.changes import Row, build, change_row, checked, row_of
+from app.services.counters import next_number
+from app.services.settings import clinic_settings
+from models import Patient, PatientRecord
+from models.patient import RecordStatus
+from models.values import now, phone_key, search_key
+
+SEARCH_LENGTH = 100
+DUPLICATES_SHOWN = 10
+_BEYOND = "\U0010ffff"
+
+
+def _starts_with(column: str, text: str) -> dict[str, Any]:
+    """An index range instead of a regular expression, so user text is never a pattern."""
+    return {column: {"$gte": text, "$lt": text + _BEYOND}}
+
+
+async def listed(*, search: str | None, born: date | None, archived: bool) -> dict[str, Any]:
+    """The filter of a list of patients."""
+    where: list[Mapping[str, Any]] = [Patient.archived_here() if archived else Patient.active_here()]
+    if born is not None:
+        where.append({"birth_date": born.isoformat()})
+    if search and search.strip():
+        where.append(await _matching(search.strip()))
+    return {"$and": where}
+
+
+async def _matching(search: str) -> dict[str, Any]:
+    if len(search) > SEARCH_LENGTH:
+        raise ValidationFailed.at("filter.search", f"must have at most {SEARCH_LENGTH} characters")
+    if "@" in search:
+        return _starts_with("email", search.casefold())
+    key = search_key(search)
+    either = [_starts_with("name_key", key), _starts_with("given_key", key)]
+    digits = "".join(char for char in search if char.isdigit())
+    if len(digits) >= 3:
+        either += [_starts_with("phone_key", one) for one in {digits, phone_key(search) or digits}]
+        coded = await PatientRecord.rows({"code": search.upper()}, projection={"patient_id": 1}, limit=1)
+        either += [{"_id": row["patient_id"]} for row in coded]
+    return {"$or": either}
+
+
+async def register(values: Mapping[str, Any]) -> Row:
+    """Stores a patient and this clinic's record of them, with the next code; both or neither."""
+    patient: Patient = build(Patient, {k: v for k, v in values.items() if k != "notes"}).keyed()
+    settings = await clinic_settings()
+    number = await next_number("patient_code")
+    record: PatientRecord = build(
+        PatientRecord,
+        {
+            "patient_id": patient.id or ObjectId(),
+            "code": f"{settings.patient_code_prefix}-{number:06d}",
+            "notes": values.get("notes"),
+        },
+    )
+    patient.id = record.patient_id
+
+    async def work(session: AsyncClientSession) -> None:
+        await patient.insert(session=session)
+        await record.insert(session=session)
+
+    await in_transaction(work)
+    return row_of(patient)
+
+
+async def change(patient_id: ObjectId, version: int, changes: Mapping[str, Any]) -> Row:
+    """Changes demographics of that version; the search keys follow."""
+    values = checked(Patient, changes)
+    if values.keys() & {"given_name", "family_name"}:
+        values |= await _name_keys(patient_id, values)
+    if "phone" in values:
+        values["phone_key"] = phone_key(values["phone"])
+    return await change_row(Patient, patient_id, version, values)
+
+
+async def _name_keys(patient_id: ObjectId, values: Mapping[str, Any]) -> dict[str, str]:
+    rows = await Patient.rows({"_id": patient_id}, projection={"given_name": 1, "family_name": 1}, limit=1)
+    if not rows:
+        raise NotFound.at("input.id")
+    names = {**rows[0], **values}
+    given, family = names["given_name"], names["family_name"]
+    return {"name_key": search_key(family, given), "given_key": search_key(given, family)}
+
+
+async def possible_duplicates(values: Mapping[str, Any]) -> list[Row]:
+    """This clinic's patients with the same phone, e-mail, or name and birth date. Never another clinic's."""
+    described: Patient = build(Patient, {k: v for k, v in values.items() if k != "notes"}).keyed()
+    either: list[dict[str, Any]] = []
+    if described.phone_key:
+        either.append({"phone_key": described.phone_key})
+    if described.email:
+        either.append({"email": described.email})
+    if described.birth_date:
+        either.append({"birth_date": described.birth_date, "name_key": described.name_key})
+    if not either:
+        return []
+    rows: list[Row] = await Patient.rows({"$or": either}, limit=DUPLICATES_SHOWN)
+    return rows
+
+
+async def write_notes(patient_id: ObjectId, notes: str | None) -> None:
+    """Replaces this clinic's notes on a patient."""
+    values = checked(PatientRecord, {"notes": notes})
+    await _change_record(patient_id, {}, {**values, "updated_at": now()})
+
+
+async def archive(patient_id: ObjectId) -> None:
+    """Takes the patient out of this clinic's lists. Raises INVALID_STATE when they are out already."""
+    await _move(patient_id, RecordStatus.ACTIVE, RecordStatus.ARCHIVED)
+
+
+async def restore(patient_id: ObjectId) -> None:
+    """Brings an archived patient back. Raises INVALID_STATE when they are in the lists already."""
+    await _move(patient_id, RecordStatus.ARCHIVED, RecordStatus.ACTIVE)
+
+
+async def _move(patient_id: ObjectId, before: RecordStatus, after: RecordStatus) -> None:
+    away = after is RecordStatus.ARCHIVED
+
+    async def work(session: AsyncClientSession) -> None:
+        values = {"status": after.value, "archived_at": now() if away else None}
+        await _change_record(patient_id, {"status": before.value}, values, session)
+        shared = Patient.guarded()
+        await (shared.archive if away else shared.restore)(patient_id, session=session)
+
+    await in_transaction(work)
+
+
+async def _change_record(
+    patient_id: ObjectId,
+    state: Mapping[str, Any],
+    values: Mapping[str, Any],
+    session: AsyncClientSession | None = None,
+) -> None:
+    records = PatientRecord.guarded()
+    done = await records.update_one(
+        {"patient_id": patient_id, **state}, {"$set": dict(values), "$inc": {"version": 1}}, session=session
+    )
+    if done.matched_count:
+        return
+    if await records.find_one({"patient_id": patient_id}, {"_id": 1}, session=session) is None:
+        raise NotFound.at("input.id")
+    raise InvalidState(f"The record is not {state['status']}.")

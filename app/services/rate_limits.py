@@ -1,0 +1,79 @@
+"""Limits on tries, shared by all processes and kept over restarts."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from datetime import timedelta
+
+from pymongo import ReturnDocument
+from pymongo.errors import DuplicateKeyError
+
+from app.errors import RateLimited
+from app.tenancy.scope import current_scope
+from models import RateBucket
+from models.values import now
+
+
+@dataclass(frozen=True, slots=True)
+class Limit:
+    """At most `tries` under one key in a `window` that opens with the first of them.
+
+    Counts belong to the scope's clinic, unless what is limited (`platform`) is the same on every clinic's host.
+    """
+
+    name: str
+    tries: int
+    window: timedelta
+    platform: bool = False
+
+
+ONBOARDING = Limit("onboarding", 5, timedelta(minutes=15), platform=True)
+LOGIN_BY_ADDRESS = Limit("login-address", 60, timedelta(minutes=15), platform=True)
+LOGIN_BY_ACCOUNT = Limit("login-account", 10, timedelta(minutes=15), platform=True)
+
+
+async def take(limit: Limit, key: str) -> None:
+    """Counts one try under `key`. Raises RATE_LIMITED when there were enough."""
+    count, retry_after = await _count(_name(limit, key), limit)
+    if count > limit.tries:
+        raise RateLimited(retry_after)
+
+
+async def give_back(limit: Limit, key: str) -> None:
+    """Forgets the tries under `key`, for instance after a sign-in that succeeded."""
+    await RateBucket.get_pymongo_collection().delete_one({"_id": _name(limit, key)})
+
+
+def _name(limit: Limit, key: str) -> str:
+    owner = "platform" if limit.platform else current_scope().tenant_id
+    return f"{limit.name}:{owner}:{key}"
+
+
+async def _count(name: str, limit: Limit) -> tuple[int, int]:
+    try:
+        return await _step(name, limit)
+    except DuplicateKeyError:  # two first tries at once: one made the bucket, now the other finds it
+        return await _step(name, limit)
+
+
+async def _step(name: str, limit: Limit) -> tuple[int, int]:
+    """One atomic step: a window that has run out starts anew, an open one counts on."""
+    moment = now()
+    running = {"$gt": ["$expires_at", moment]}
+    row = await RateBucket.get_pymongo_collection().find_one_and_update(
+        {"_id": name},
+        [
+            {
+                "$set": {
+                    "tries": {"$cond": [running, {"$add": ["$tries", 1]}, 1]},
+                    "expires_at": {"$cond": [running, "$expires_at", moment + limit.window]},
+                }
+            }
+        ],
+        upsert=True,
+        return_document=ReturnDocument.AFTER,
+    )
+    assert row is not None  # noqa: S101 - an upsert always answers with a document
+    left = (row["expires_at"] - moment).total_seconds()
+    return row["tries"], max(1, math.ceil(left))

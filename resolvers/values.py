@@ -1,0 +1,94 @@
+"""Types, inputs and enums that several aggregates share."""
+
+from __future__ import annotations
+
+from datetime import date
+from decimal import Decimal
+
+import strawberry
+
+from app.graphql.fields import Row, computed, row_type, stored
+from models.patient import RecordStatus, Sex
+from models.tenant import CurrencyPosition, Language, TenantStatus, TimeFormat
+
+
+def described(cls: type, description: str, **values: str) -> None:
+    """Declares an enum of the models in the schema, with a description for each value."""
+    strawberry.enum(cls, description=description)
+    definition = cls.__strawberry_definition__  # type: ignore[attr-defined]
+    for value in definition.values:
+        value.description = values[value.name]
+
+
+described(
+    Sex,
+    "Administrative sex, as HL7 FHIR's AdministrativeGender has it.",
+    FEMALE="Female.",
+    MALE="Male.",
+    OTHER="Other.",
+    UNKNOWN="Not known.",
+)
+described(
+    RecordStatus,
+    "Whether the clinic still sees the patient.",
+    ACTIVE="The patient comes to the clinic.",
+    ARCHIVED="Put away; kept, but left out of lists.",
+)
+described(
+    TenantStatus,
+    "Whether a clinic answers on its host.",
+    ACTIVE="It does.",
+    INACTIVE="It is closed.",
+    SUSPENDED="It was suspended.",
+)
+described(TimeFormat, "How times of day are written.", H12="With am and pm.", H24="From 0 to 24.")
+described(Language, "The clinic's language.", EN="English.", ES="Spanish.")
+described(
+    CurrencyPosition,
+    "Where the currency symbol stands.",
+    BEFORE="Before the amount.",
+    AFTER="After the amount.",
+)
+
+
+@row_type("Money", description="An amount in one currency.")
+class MoneyType:
+    amount: Decimal = stored(description="The amount, exact.")
+    currency: str = stored(description="ISO 4217 code.")
+
+
+@strawberry.input(name="MoneyInput", description="An amount in one currency.")
+class MoneyInput:
+    amount: Decimal = strawberry.field(description="The amount, exact.")
+    currency: str = strawberry.field(description="ISO 4217 code.")
+
+
+@row_type("Address", description="A postal address.")
+class AddressType:
+    street: str | None = stored(description="Street and number.")
+    city: str | None = stored(description="City or town.")
+    state: str | None = stored(description="State, province or region.")
+    zip_code: str | None = stored(description="Postal code.")
+    country: str | None = stored(description="Country.")
+
+
+@strawberry.input(name="AddressInput", description="A postal address; it replaces the former one as a whole.")
+class AddressInput:
+    street: str | None = strawberry.field(default=None, description="Street and number.")
+    city: str | None = strawberry.field(default=None, description="City or town.")
+    state: str | None = strawberry.field(default=None, description="State, province or region.")
+    zip_code: str | None = strawberry.field(default=None, description="Postal code.")
+    country: str | None = strawberry.field(default=None, description="Country.")
+
+
+def day(column: str, description: str) -> date | None:
+    """A field that shows a day stored as ISO text."""
+
+    def read(row: Row) -> date | None:
+        text = row.get(column)
+        return date.fromisoformat(text) if text else None
+
+    shown: date | None = computed(column, by=read, description=description)
+    return shown
+
+

@@ -1,0 +1,255 @@
+"""Signing in, entering clinics, and what ends a session."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+
+from app.errors import ErrorCode
+from app.main import create_app
+from app.tenancy.crossing import tenant_scope
+from models import Membership, Role, Session, User
+from models.user import MembershipStatus, UserStatus
+from tests.fixtures.clinics import PASSWORD, Clinic, MakeClinic, Server
+
+LOGIN = "mutation($input: LoginInput!) { login(input: $input) { token viewer { name role permissions clinic { subdomain } } } }"
+VIEWER = "{ viewer { email role permissions clinic { subdomain } } }"
+PATIENTS = "{ patients { totalCount edges { node { id } } } }"
+MY_CLINICS = "{ myClinics { role entered current clinic { subdomain name } } }"
+SWITCH = "mutation { switchTenant { token viewer { role clinic { subdomain } } } }"
+
+
+async def also_works_at(clinic: Clinic, other: Clinic, role: str) -> None:
+    """Makes the person with that role at `clinic` a receptionist of `other` too."""
+    user = await User.find_one({"email": clinic.emails[role]})
+    assert user is not None
+    async with tenant_scope(other.ref):
+        receptionist = await Role.find_one({"name": "receptionist"})
+    assert receptionist is not None
+    await Membership(
+        user_id=user.id, clinic_id=other.tenant.id, role_id=receptionist.id, role=receptionist.name
+    ).insert()
+
+
+async def test_login_on_a_clinics_host_enters_that_clinic(server: Server, clinic_a: Clinic) -> None:
+    client = server.client(clinic_a.host)
+
+    answer = await client.gql(LOGIN, input={"email": clinic_a.emails["doctor"].upper(), "password": PASSWORD})
+
+    viewer = answer.data["login"]["viewer"]
+    assert viewer["clinic"] == {"subdomain": clinic_a.tenant.subdomain}
+    assert viewer["role"] == "doctor"
+    assert "visit:sign" in viewer["permissions"]
+
+
+async def test_login_on_the_root_host_enters_none_and_lists_where_to_go(server: Server, clinic_a: Clinic) -> None:
+    client = server.client()
+    answer = await client.gql(LOGIN, input={"email": clinic_a.emails["nurse"], "password": PASSWORD})
+    client.token = answer.data["login"]["token"]
+
+    clinics = (await client.gql(MY_CLINICS)).data["myClinics"]
+
+    assert answer.data["login"]["viewer"]["clinic"] is None
+    assert [(one["clinic"]["subdomain"], one["role"], one["entered"]) for one in clinics] == [
+        (clinic_a.tenant.subdomain, "nurse", False)
+    ]
+
+
+@pytest.mark.parametrize(
+    ("email", "password"),
+    [("nobody@nowhere.example.com", PASSWORD), ("{nurse}", "wrong password"), ("", ""), ("{nurse}", "x" * 100_000)],
+)
+async def test_wrong_credentials_get_one_and_the_same_answer(
+    server: Server, clinic_a: Clinic, email: str, password: str
+) -> None:
+    client = server.client(clinic_a.host)
+
+    answer = await client.gql(LOGIN, input={"email": email.format(**clinic_a.emails), "password": password})
+
+    assert answer.status == 401
+    assert answer.codes == [ErrorCode.UNAUTHENTICATED]
+    assert answer.errors[0]["message"] == "E-mail or password is wrong."
+    assert "set-cookie" not in answer.response.headers
+
+
+async def test_a_disabled_person_cannot_sign_in_and_their_session_ends(server: Server, make_clinic: MakeClinic) -> None:
+    clinic = await make_clinic()
+    client = await server.sign_in(clinic, "nurse")
+    await User.find_one({"email": clinic.emails["nurse"]}).update({"$set": {"status": UserStatus.DISABLED}})
+
+    used = await client.gql(PATIENTS)
+    again = await server.client(clinic.host).gql(LOGIN, input={"email": clinic.emails["nurse"], "password": PASSWORD})
+
+    assert used.codes == again.codes == [ErrorCode.UNAUTHENTICATED]
+
+
+async def test_too_many_tries_for_one_account_are_refused_even_with_the_right_password(
+    server: Server, make_clinic: MakeClinic
+) -> None:
+    clinic = await make_clinic()
+    client = server.client(clinic.host)
+    email = clinic.emails["accountant"]
+    for _ in range(10):
+        await client.gql(LOGIN, input={"email": email, "password": "wrong password"})
+
+    answer = await client.gql(LOGIN, input={"email": email, "password": PASSWORD})
+
+    assert answer.status == 429
+    assert answer.codes == [ErrorCode.RATE_LIMITED]
+    assert answer.errors[0]["extensions"]["retryAfter"] > 0
+
+
+async def test_browsers_get_the_token_as_cookie_alone(server: Server, clinic_a: Clinic) -> None:
+    client = server.client(clinic_a.host)
+    body = {"query": LOGIN, "variables": {"input": {"email": clinic_a.emails["nurse"], "password": PASSWORD}}}
+
+    response = await client.http.post("/graphql", json=body)
+
+    assert response.json()["data"]["login"]["token"] is None
+    cookie = response.headers["set-cookie"]
+    assert cookie.startswith("session=ey")
+    assert {"HttpOnly", "SameSite=Lax", "Path=/", "Max-Age=604800"} <= set(cookie.split("; "))
+    follow_up = await client.http.post("/graphql", json={"query": VIEWER}, headers={"Origin": f"http://{clinic_a.host}"})
+    assert follow_up.json()["data"]["viewer"]["email"] == clinic_a.emails["nurse"]
+
+
+async def test_nobody_signed_in_is_told_so(server: Server, clinic_a: Clinic) -> None:
+    client = server.client(clinic_a.host)
+
+    answer = await client.gql(PATIENTS)
+
+    assert (answer.status, answer.codes) == (401, [ErrorCode.UNAUTHENTICATED])
+    assert (await client.gql(VIEWER)).data == {"viewer": None}
+
+
+async def test_a_session_of_one_clinic_is_a_mismatch_at_another(
+    server: Server, clinic_a: Clinic, clinic_b: Clinic
+) -> None:
+    here = await server.sign_in(clinic_a, "admin")
+    there = server.client(clinic_b.host, here.token)
+
+    answer = await there.gql(PATIENTS)
+    switched = await there.gql(SWITCH)
+
+    assert (answer.status, answer.codes) == (403, [ErrorCode.TENANT_MISMATCH])
+    assert switched.codes == [ErrorCode.FORBIDDEN]
+    assert (await there.gql(PATIENTS)).codes == [ErrorCode.TENANT_MISMATCH]
+
+
+async def test_switching_lets_several_tabs_on_several_clinics_stay_signed_in(
+    server: Server, make_clinic: MakeClinic
+) -> None:
+    one, two = await make_clinic(), await make_clinic()
+    await also_works_at(one, two, "admin")
+    first_tab = await server.sign_in(one, "admin")
+    second_tab = server.client(two.host, first_tab.token)
+    assert (await second_tab.gql(PATIENTS)).codes == [ErrorCode.TENANT_MISMATCH]
+
+    switched = (await second_tab.gql(SWITCH)).data["switchTenant"]
+    second_tab.token = switched["token"]
+
+    assert switched["viewer"] == {"role": "receptionist", "clinic": {"subdomain": two.tenant.subdomain}}
+    assert (await second_tab.gql(PATIENTS)).data["patients"]["totalCount"] == 0
+    assert (await first_tab.gql(VIEWER)).data["viewer"]["role"] == "admin"
+    first_tab.token = second_tab.token
+    assert (await first_tab.gql(VIEWER)).data["viewer"]["role"] == "admin"
+    entered = (await first_tab.gql(MY_CLINICS)).data["myClinics"]
+    assert all(clinic["entered"] for clinic in entered)
+    assert len(entered) == 2
+
+
+async def test_switching_is_in_the_clinics_audit_log(server: Server, make_clinic: MakeClinic) -> None:
+    from models import AuditEntry
+
+    one, two = await make_clinic(), await make_clinic()
+    await also_works_at(one, two, "doctor")
+    client = await server.sign_in(one, "doctor")
+    await server.client(two.host, client.token).gql(SWITCH)
+
+    async with tenant_scope(two.ref):
+        entries = await AuditEntry.find({"action": "session.enter"}).to_list()
+
+    assert len(entries) == 1
+
+
+async def test_a_removed_membership_holds_from_the_next_request_in_every_process(
+    server: Server, make_clinic: MakeClinic
+) -> None:
+    clinic = await make_clinic()
+    client = await server.sign_in(clinic, "nurse")
+    other_process = Server(create_app(server.settings), server.settings).client(clinic.host, client.token)
+    assert (await client.gql(PATIENTS)).status == (await other_process.gql(PATIENTS)).status == 200
+
+    user = await User.find_one({"email": clinic.emails["nurse"]})
+    assert user is not None
+    await Membership.find_one({"user_id": user.id}).update({"$set": {"status": MembershipStatus.REMOVED}})
+
+    for tab in (client, other_process):
+        answer = await tab.gql(PATIENTS)
+        assert (answer.status, answer.codes) == (403, [ErrorCode.TENANT_MISMATCH])
+
+
+async def test_signing_out_everywhere_ends_every_session(server: Server, make_clinic: MakeClinic) -> None:
+    clinic = await make_clinic()
+    phone, desk = await server.sign_in(clinic), await server.sign_in(clinic)
+
+    assert (await phone.gql("mutation { signOutEverywhere }")).data == {"signOutEverywhere": True}
+
+    assert (await phone.gql(VIEWER)).data == (await desk.gql(VIEWER)).data == {"viewer": None}
+
+
+async def test_logout_ends_this_session_alone_and_removes_the_cookie(server: Server, make_clinic: MakeClinic) -> None:
+    clinic = await make_clinic()
+    phone, desk = await server.sign_in(clinic), await server.sign_in(clinic)
+
+    answer = await phone.gql("mutation { logout }")
+
+    assert "Max-Age=0" in answer.response.headers["set-cookie"]
+    assert (await phone.gql(VIEWER)).data == {"viewer": None}
+    assert (await desk.gql(VIEWER)).data["viewer"] is not None
+
+
+async def test_changing_the_password_ends_other_sessions_and_renews_this_one(
+    server: Server, make_clinic: MakeClinic
+) -> None:
+    clinic = await make_clinic()
+    phone, desk = await server.sign_in(clinic), await server.sign_in(clinic)
+    change = "mutation($input: ChangePasswordInput!) { changePassword(input: $input) { token } }"
+    new = {"currentPassword": PASSWORD, "newPassword": "another battery 77"}
+
+    wrong = await phone.gql(change, input={**new, "currentPassword": "not it"})
+    weak = await phone.gql(change, input={**new, "newPassword": "12345678"})
+    right = await phone.gql(change, input=new)
+
+    assert (wrong.paths, weak.paths) == (["input.currentPassword"], ["input.newPassword"])
+    assert (await phone.gql(VIEWER)).data == (await desk.gql(VIEWER)).data == {"viewer": None}
+    phone.token = right.data["changePassword"]["token"]
+    assert (await phone.gql(VIEWER)).data["viewer"]["role"] == "admin"
+    old = await server.client(clinic.host).gql(LOGIN, input={"email": clinic.emails["admin"], "password": PASSWORD})
+    assert old.codes == [ErrorCode.UNAUTHENTICATED]
+
+
+async def test_a_session_that_ran_out_on_the_server_is_no_session(server: Server, make_clinic: MakeClinic) -> None:
+    from datetime import timedelta
+
+    from models.values import now
+
+    clinic = await make_clinic()
+    client = await server.sign_in(clinic)
+    user = await User.find_one({"email": clinic.emails["admin"]})
+    assert user is not None
+    await Session.find_one({"user_id": user.id}).update({"$set": {"expires_at": now() - timedelta(seconds=1)}})
+
+    assert (await client.gql(VIEWER)).data == {"viewer": None}
+
+
+async def test_parallel_requests_of_two_clinics_never_cross(
+    server: Server, clinic_a: Clinic, clinic_b: Clinic
+) -> None:
+    clients = [await server.sign_in(clinic_a), await server.sign_in(clinic_b)]
+
+    answers = await asyncio.gather(*(clients[i % 2].gql(VIEWER) for i in range(200)))
+
+    shown = [answer.data["viewer"]["clinic"]["subdomain"] for answer in answers]
+    assert shown == [clinic_a.tenant.subdomain, clinic_b.tenant.subdomain] * 100
