@@ -19,7 +19,10 @@ PROJECT_ROOT = Path(__file__).resolve().parent.parent
 
 MAKE_SECRET = 'python3 -c "import secrets; print(secrets.token_urlsafe(48))"'
 _HINTS = {
-    "MONGODB_URI": "give your replica set, for instance mongodb://127.0.0.1:27017/?replicaSet=rs0",
+    "MONGODB_URI": (
+        "give your replica set, for instance mongodb://127.0.0.1:27017/?replicaSet=rs0; in development "
+        "make run starts one and tells it to the other commands while it runs"
+    ),
     "SESSION_SECRET": f"make one with: {MAKE_SECRET}",
     "ROOT_DOMAIN": "give the domain whose subdomains are the clinics; in development: localhost",
     "COOKIE_DOMAIN": "give ROOT_DOMAIN with a dot before it",
@@ -28,9 +31,7 @@ _HINTS = {
 
 _SECRET_MIN_LENGTH = 32
 _COMMON_WORDS = ("changeme", "changethis", "password", "secret", "example", "polyclinic", "default", "qwerty")
-_DOMAIN = re.compile(
-    r"(?=.{1,253}\Z)[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?(\.[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?)*"
-)
+_DOMAIN = re.compile(r"(?=.{1,253}\Z)[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?(\.[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?)*")
 _RESERVED_DOMAIN = re.compile(r"(.*\.)?(localhost|test|invalid|local|example|example\.(com|net|org))")
 _EXAMPLE_CREDENTIALS = re.compile(r"://(user|username|admin|root):(pass|password|secret|changeme|change-me)@")
 
@@ -83,8 +84,7 @@ class Settings(BaseSettings):
     trusted_proxies: Annotated[tuple[IPv4Network | IPv6Network, ...], NoDecode] = Field(
         (),
         description=(
-            "Addresses or networks, separated by commas, whose X-Forwarded-* headers are believed. "
-            "Empty: nobody's are."
+            "Addresses or networks, separated by commas, whose X-Forwarded-* headers are believed. Empty: nobody's are."
         ),
     )
     single_clinic: bool = Field(False, description="One clinic owns the whole system: each host shows it.")
@@ -95,15 +95,9 @@ class Settings(BaseSettings):
     host: str = Field("127.0.0.1", description="The address to listen on.")
     port: int = Field(8000, ge=1, le=65535, description="The port to listen on.")
     workers: int = Field(1, ge=1, le=64, description="Server processes.")
-    data_dir: Path = Field(
-        Path(".data"), description="Where `make run` keeps the local database and its own secrets."
-    )
-    log_level: Literal["debug", "info", "warning", "error"] = Field(
-        "info", description="The least level logged."
-    )
-    session_days: int = Field(
-        7, ge=1, le=30, description="Days until a session ends, however much it is used."
-    )
+    data_dir: Path = Field(Path(".data"), description="Where `make run` keeps the local database and its own secrets.")
+    log_level: Literal["debug", "info", "warning", "error"] = Field("info", description="The least level logged.")
+    session_days: int = Field(7, ge=1, le=30, description="Days until a session ends, however much it is used.")
     allow_onboarding: bool = Field(True, description="Whether anybody may open a clinic over HTTP.")
     time_limit_ms: int = Field(
         10_000, ge=100, le=60_000, description="Milliseconds that one database operation may take."
@@ -177,9 +171,7 @@ class Settings(BaseSettings):
     @field_validator("trusted_proxies", mode="before")
     @classmethod
     def _split_at_commas(cls, value: Any) -> Any:
-        return (
-            [part.strip() for part in value.split(",") if part.strip()] if isinstance(value, str) else value
-        )
+        return [part.strip() for part in value.split(",") if part.strip()] if isinstance(value, str) else value
 
     @field_validator("trusted_proxies")
     @classmethod

@@ -47,3 +47,34 @@ TENANT_DOCUMENTS: tuple[type[TenantDocument], ...] = (
 )
 
 ALL_DOCUMENTS: tuple[type[Document], ...] = (*PLATFORM_DOCUMENTS, *SHARED_DOCUMENTS, *TENANT_DOCUMENTS)
+
+__all__ = [
+    "ALL_DOCUMENTS",
+    "PLATFORM_DOCUMENTS",
+    "SHARED_DOCUMENTS",
+    "TENANT_DOCUMENTS",
+    "Appointment",
+    "AuditEntry",
+    "AvailabilityRule",
+    "Counter",
+    "Membership",
+    "Patient",
+    "PatientRecord",
+    "PlatformAudit",
+    "PlatformDocument",
+    "RateBucket",
+    "Role",
+    "RolePermission",
+    "Room",
+    "Service",
+    "Session",
+    "Settings",
+    "SharedDocument",
+    "Specialization",
+    "Staff",
+    "Tenant",
+    "TenantDocument",
+    "TimeOff",
+    "Tombstone",
+    "User",
+]

@@ -69,6 +69,13 @@ class GuardedDocument(Document):
         register(name, cls._facade.kind)
         cls._guard = cls._facade(name, cls.home_database)
 
+    @property
+    def key(self) -> PydanticObjectId:
+        """The id of a document that is stored or was given one. Raises ValueError for one that has none yet."""
+        if self.id is None:
+            raise ValueError(f"this {type(self).__name__} has no id yet")
+        return self.id
+
     @classmethod
     def home_database(cls) -> Database:
         """The platform's database, where documents live unless the scope names another one."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import date, datetime
+from datetime import date, datetime, timedelta
 from enum import StrEnum
 from typing import Annotated, Self
 
@@ -12,7 +12,7 @@ from pymongo import ASCENDING, IndexModel
 
 from models.base import SharedDocument, TenantDocument, Versioned
 from models.references import Reference
-from models.values import Address, Email, Line, Phone, Text, Value, phone_key, search_key
+from models.values import Address, Email, Line, Phone, Text, Value, now, phone_key, search_key
 
 
 class Sex(StrEnum):
@@ -26,7 +26,7 @@ class Sex(StrEnum):
 
 def _past_day(text: str) -> str:
     day = date.fromisoformat(text)
-    if not date(1880, 1, 1) <= day <= date.today():
+    if not date(1880, 1, 1) <= day <= now().date() + timedelta(days=1):
         raise ValueError("must be a day between 1880-01-01 and today")
     return day.isoformat()
 

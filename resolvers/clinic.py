@@ -17,7 +17,7 @@ from app.services.settings import change_settings
 from app.tenancy.scope import current_scope
 from models import Settings, Tenant
 from models.tenant import CurrencyPosition, Language, TimeFormat
-from resolvers.base import Resolver
+from resolvers.base import Resolver, shown
 from resolvers.values import AddressInput, AddressType
 
 
@@ -100,8 +100,7 @@ class UpdateSettingsInput:
 
 async def _settings(info: Info) -> SettingsType:
     rows = await Settings.rows({}, projection=projection(columns(info, SettingsType)), limit=1)
-    row: SettingsType = rows[0]
-    return row
+    return shown(rows[0])
 
 
 @strawberry.type
@@ -112,8 +111,7 @@ class ClinicQuery(Resolver):
         if tenant is None:
             return None
         rows = await Tenant.rows({"_id": tenant.id}, projection=projection(columns(info, ClinicType)), limit=1)
-        row: ClinicType | None = rows[0] if rows else None
-        return row
+        return shown(rows[0] if rows else None)
 
     @field(Permission.SETTINGS_READ, description="The clinic's settings.")
     async def settings(self, info: Info) -> SettingsType:

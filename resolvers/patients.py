@@ -19,7 +19,7 @@ from app.permissions import Permission
 from app.services import patients as service
 from models import Patient, PatientRecord
 from models.patient import RecordStatus, Sex
-from resolvers.base import Resolver
+from resolvers.base import Resolver, shown
 from resolvers.values import AddressInput, AddressType, day
 
 if TYPE_CHECKING:
@@ -59,6 +59,12 @@ class PatientRecordType:
     archived_at: datetime | None = stored(description="When the record was archived.")
 
 
+def _appointment_type() -> type:
+    from resolvers.appointments import AppointmentType
+
+    return AppointmentType
+
+
 @row_type(
     "Patient", model=Patient, read=Permission.PATIENT_READ, description="A patient's demographics."
 )
@@ -80,18 +86,12 @@ class PatientType:
     record: PatientRecordType | None = related(
         lambda: PatientRecordType, key="_id", foreign="patient_id", description="What this clinic keeps."
     )
-    appointments: Connection[Annotated["AppointmentType", strawberry.lazy("resolvers.appointments")]] = related_page(
-        lambda: _appointment_type(),
+    appointments: Connection[Annotated[AppointmentType, strawberry.lazy("resolvers.appointments")]] = related_page(
+        _appointment_type,
         foreign="patient_id",
         sort=[("starts_at", -1), ("_id", -1)],
         description="The patient's appointments at this clinic, the latest first.",
     )
-
-
-def _appointment_type() -> type:
-    from resolvers.appointments import AppointmentType
-
-    return AppointmentType
 
 
 @strawberry.enum(description="The order of a list of patients.")
@@ -181,8 +181,7 @@ class UpdatePatientNotesInput:
 class PatientQuery(Resolver):
     @field(Permission.PATIENT_READ, description="One patient of this clinic.")
     async def patient(self, info: Info, id: strawberry.ID) -> PatientType:
-        found: PatientType = await self.one(info, PatientType, id)
-        return found
+        return await self.one(info, PatientType, id)
 
     @field(Permission.PATIENT_READ, description="The clinic's patients.")
     async def patients(
@@ -197,31 +196,24 @@ class PatientQuery(Resolver):
         where = await service.listed(
             search=chosen.search, born=chosen.birth_date, archived=chosen.status is RecordStatus.ARCHIVED
         )
-        page: Connection[PatientType] = await self.page(
-            info, PatientType, where=where, sort=ORDERS[sort], first=first, after=after
-        )
-        return page
+        return await self.page(info, PatientType, where=where, sort=ORDERS[sort], first=first, after=after)
 
     @field(Permission.PATIENT_READ, description="Patients here who may be the same person as the one described.")
     async def possible_duplicates(self, info: Info, input: CreatePatientInput) -> list[PatientType]:
-        found: list[PatientType] = await service.possible_duplicates(_values(input))
-        return found
+        return shown(await service.possible_duplicates(_values(input)))
 
 
 @strawberry.type
 class PatientMutation(Resolver):
     @field(Permission.PATIENT_CREATE, description="Registers a patient and gives them the clinic's next code.")
     async def create_patient(self, info: Info, input: CreatePatientInput) -> PatientType:
-        created: PatientType = await service.register(_values(input))
-        return created
+        return shown(await service.register(_values(input)))
 
     @field(Permission.PATIENT_UPDATE, description="Changes a patient's demographics.")
     async def update_patient(self, info: Info, input: UpdatePatientInput) -> PatientType:
         changes = given(input)
-        changed: PatientType = await service.change(
-            object_id(changes.pop("id"), "input.id"), changes.pop("version"), _dated(changes)
-        )
-        return changed
+        key = object_id(changes.pop("id"), "input.id")
+        return shown(await service.change(key, changes.pop("version"), _dated(changes)))
 
     @field(Permission.PATIENT_UPDATE, description="Replaces the clinic's own notes on a patient.")
     async def update_patient_notes(self, info: Info, input: UpdatePatientNotesInput) -> PatientType:
@@ -240,8 +232,7 @@ class PatientMutation(Resolver):
         return await self._shown(info, input.id)
 
     async def _shown(self, info: Info, id: str) -> PatientType:
-        found: PatientType = await self.one(info, PatientType, id, path="input.id")
-        return found
+        return await self.one(info, PatientType, id, path="input.id")
 
 
 def _values(input: CreatePatientInput) -> dict[str, Any]:

@@ -13,7 +13,7 @@ from app.graphql.fields import Row, related, row_type, stored
 from app.services import sign_in as service
 from app.services.memberships import clinics_of
 from app.tenancy.scope import Scope, current_scope
-from resolvers.base import Resolver
+from resolvers.base import Resolver, shown
 from resolvers.clinic import ClinicType
 
 
@@ -81,15 +81,11 @@ class SessionQuery(Resolver):
     @field(Level.PUBLIC, description="Who is signed in; null when nobody is.")
     async def viewer(self, info: Info) -> ViewerType | None:
         scope = current_scope()
-        row: Any = viewer_row(scope) if scope.actor else None
-        shown: ViewerType | None = row
-        return shown
+        return shown(viewer_row(scope) if scope.actor else None)
 
     @field(Level.SIGNED_IN, description="The clinics where the person works, by name.")
     async def my_clinics(self, info: Info) -> list[MyClinicType]:
-        found: Any = await clinics_of(current_scope())
-        shown: list[MyClinicType] = found
-        return shown
+        return shown(await clinics_of(current_scope()))
 
 
 @strawberry.type
@@ -99,8 +95,7 @@ class SessionMutation(Resolver):
         scope, result = await service.login(
             input.email, input.password, info.context.settings, device=info.context.device
         )
-        signed: SignInType = _signed_in(info, scope, result)
-        return signed
+        return _signed_in(info, scope, result)
 
     @field(Level.PUBLIC, description="Signs out of this session, on every clinic's host.")
     async def logout(self, info: Info) -> bool:
@@ -111,8 +106,7 @@ class SessionMutation(Resolver):
     @field(Level.SIGNED_IN, description="Lets the session enter the clinic of this host, where the person must work.")
     async def switch_tenant(self, info: Info) -> SignInType:
         scope, result = await service.switch_tenant(info.context.settings)
-        signed: SignInType = _signed_in(info, scope, result)
-        return signed
+        return _signed_in(info, scope, result)
 
     @field(Level.SIGNED_IN, description="Signs out of every session on every device.")
     async def sign_out_everywhere(self, info: Info) -> bool:
@@ -120,10 +114,9 @@ class SessionMutation(Resolver):
         info.context.session_token = ""
         return True
 
-    @field(Level.SIGNED_IN, description="Changes the password. All other sessions end; this one goes on under a new name.")
+    @field(Level.SIGNED_IN, description="Changes the password. Other sessions end; this one goes on under a new name.")
     async def change_password(self, info: Info, input: ChangePasswordInput) -> SignInType:
         result = await service.change_password(
             input.current_password, input.new_password, info.context.settings, device=info.context.device
         )
-        signed: SignInType = _signed_in(info, current_scope(), result)
-        return signed
+        return _signed_in(info, current_scope(), result)

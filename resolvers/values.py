@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from datetime import date
 from decimal import Decimal
+from enum import EnumMeta
 
 import strawberry
 
@@ -12,7 +13,7 @@ from models.patient import RecordStatus, Sex
 from models.tenant import CurrencyPosition, Language, TenantStatus, TimeFormat
 
 
-def described(cls: type, description: str, **values: str) -> None:
+def described(cls: EnumMeta, description: str, **values: str) -> None:
     """Declares an enum of the models in the schema, with a description for each value."""
     strawberry.enum(cls, description=description)
     definition = cls.__strawberry_definition__  # type: ignore[attr-defined]

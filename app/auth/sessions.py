@@ -135,7 +135,7 @@ async def _live(claims: Claims, clinic: TenantRef | None) -> dict[str, Any] | No
             },
         ]
     )
-    rows = await cursor.to_list()
+    rows: list[dict[str, Any]] = await cursor.to_list()
     row = rows[0] if rows else None
     if row is None or row["expires_at"] <= now() or not row["user"]:
         return None

@@ -209,3 +209,10 @@ async def _build(place: Database, collection: str, index: Mapping[str, Any], *, 
             f"The unique index {index['name']} cannot be built on {collection}: some documents have the same "
             f"{fields}. Remove the duplicates, then run this again."
         ) from None
+
+
+async def is_current(place: Database) -> bool:
+    """Whether the shared database was last brought to what this code's models say: one read."""
+    expected = fingerprint([wanted(document) for document in ALL_DOCUMENTS])
+    recorded = await place[STATE].find_one({"_id": "schema"}, {"fingerprint": 1})
+    return recorded is not None and recorded["fingerprint"] == expected

@@ -8,18 +8,16 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, TypeVar, dataclass_transform
+from typing import Any, TypeVar, dataclass_transform
 
 import strawberry
 from beanie import Document
 from bson import Decimal128, ObjectId
 from strawberry.types.field import StrawberryField
 from strawberry.utils.str_converters import to_camel_case
+from typing_extensions import override
 
 from app.permissions import Permission
-
-if TYPE_CHECKING:
-    from app.graphql.context import Info
 
 Row = Mapping[str, Any]
 T = TypeVar("T", bound=type)
@@ -72,6 +70,7 @@ class StoredField(StrawberryField):
         declared: Stored = self.metadata["source"]
         return declared.column or self.python_name
 
+    @override
     def get_result(self, source: Any, info: Any, args: list[Any], kwargs: dict[str, Any]) -> Any:
         return output(source.get(self.column))
 
@@ -79,6 +78,7 @@ class StoredField(StrawberryField):
 class ComputedField(StrawberryField):
     """Applies a plain function to the row."""
 
+    @override
     def get_result(self, source: Any, info: Any, args: list[Any], kwargs: dict[str, Any]) -> Any:
         declared: Computed = self.metadata["source"]
         return declared.function(source)
@@ -95,7 +95,8 @@ class RelatedField(StrawberryField):
     def is_async(self) -> bool:
         return True
 
-    async def get_result(self, source: Any, info: Info, args: list[Any], kwargs: dict[str, Any]) -> Any:
+    @override
+    async def get_result(self, source: Any, info: Any, args: list[Any], kwargs: dict[str, Any]) -> Any:
         declared: Related = self.metadata["source"]
         key = source.get(declared.key)
         if key is None:

@@ -6,8 +6,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
 
-import strawberry
-
 from app.errors import ValidationFailed
 from app.graphql.context import Info
 from app.graphql.cursors import Cursors, keyset

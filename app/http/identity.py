@@ -45,6 +45,6 @@ class Identity:
             if kind.lower() == "bearer":
                 return token.strip()
         for value in header_values(scope["headers"], b"cookie"):
-            if token := cookie_parser(value).get(self._cookie):
-                return token
+            if stored := cookie_parser(value).get(self._cookie):
+                return stored
         return None

@@ -32,7 +32,8 @@ def build(model: type[BaseModel], values: Mapping[str, Any], *, at: str = "input
 @cache
 def _adapter(model: type[BaseModel], name: str) -> TypeAdapter[Any]:
     field = model.model_fields[name]
-    return TypeAdapter(Annotated[field.annotation, *field.metadata])
+    annotation: Any = Annotated[field.annotation, *field.metadata]
+    return TypeAdapter(annotation)
 
 
 def checked(model: type[BaseModel], values: Mapping[str, Any], *, at: str = "input") -> dict[str, Any]:

@@ -127,7 +127,7 @@ async def _write(tenant: Tenant, user: User, form: OnboardingForm, session: Asyn
         staff = await _staff(form.admin, user, session)
         await Settings().insert(session=session)
         await Membership(
-            user_id=user.id, clinic_id=tenant.id, role_id=roles[ADMIN].id, role=ADMIN, staff_id=staff.id
+            user_id=user.key, clinic_id=tenant.key, role_id=roles[ADMIN].key, role=ADMIN, staff_id=staff.key
         ).insert(session=session)
         await record("clinic.open", subject=tenant, session=session)
     return Onboarded(tenant, user.email, len(roles), permissions)

@@ -16,7 +16,7 @@ from models import SHARED_DOCUMENTS, TENANT_DOCUMENTS
 from models.references import referenced_ids
 
 _BY_COLLECTION: Mapping[str, Any] = {
-    model.Settings.name: model  # type: ignore[attr-defined]
+    model.guarded().name: model
     for model in (*TENANT_DOCUMENTS, *SHARED_DOCUMENTS)
 }
 

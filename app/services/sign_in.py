@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 from pymongo.asynchronous.client_session import AsyncClientSession
 
@@ -60,7 +61,7 @@ async def _works_at(user: User, scope: Scope) -> bool:
 
 
 async def _renew_hash(user: User, password: str) -> None:
-    values = {"last_login_at": now()}
+    values: dict[str, Any] = {"last_login_at": now()}
     if outdated(user.password_hash):
         values |= {"password_hash": await hash_password(password)}
     await User.get_pymongo_collection().update_one({"_id": user.id}, {"$set": values})

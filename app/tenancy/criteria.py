@@ -42,7 +42,7 @@ def carries_tenant(kind: Kind, own: ObjectId, criteria: Any) -> bool:
         return False
     clause = tenant_clause(kind, own)
     ((field, wanted),) = clause.items()
-    if criteria.get(field) == wanted:
+    if criteria.get(field) == wanted or (kind is Kind.TENANT and criteria.get(field) == own):
         return True
     return any(carries_tenant(kind, own, part) for part in criteria.get("$and", ()))
 

@@ -25,7 +25,7 @@ RETRY_SECONDS = 1.0
 def ref_of(tenant: Tenant) -> TenantRef:
     """What a scope carries of a tenant."""
     return TenantRef(
-        id=TenantId(tenant.id),
+        id=TenantId(tenant.key),
         subdomain=tenant.subdomain,
         name=tenant.display_name or tenant.name,
         timezone=tenant.settings.timezone,
@@ -86,7 +86,7 @@ class Directory:
             try:
                 await self._follow_changes()
             except PyMongoError as error:
-                log.warning("the watch on tenants broke; clinics are read from the database", error=type(error).__name__)
+                log.warning("the watch on tenants broke; reading them one by one", error=type(error).__name__)
             self._watching = False
             self.forget()
             await asyncio.sleep(RETRY_SECONDS)

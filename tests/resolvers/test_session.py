@@ -13,7 +13,9 @@ from models import Membership, Role, Session, User
 from models.user import MembershipStatus, UserStatus
 from tests.fixtures.clinics import PASSWORD, Clinic, MakeClinic, Server
 
-LOGIN = "mutation($input: LoginInput!) { login(input: $input) { token viewer { name role permissions clinic { subdomain } } } }"
+LOGIN = """mutation($input: LoginInput!) {
+    login(input: $input) { token viewer { name role permissions clinic { subdomain } } }
+}"""
 VIEWER = "{ viewer { email role permissions clinic { subdomain } } }"
 PATIENTS = "{ patients { totalCount edges { node { id } } } }"
 MY_CLINICS = "{ myClinics { role entered current clinic { subdomain name } } }"
