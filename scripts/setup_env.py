@@ -105,9 +105,7 @@ def _install_packages():  # type: () -> None
     if pip.returncode == 0:
         return
     if _NETWORK_SIGNS.search(output):
-        raise SetupFailed(
-            "the packages cannot be fetched: check the network or pip's settings, then try again."
-        )
+        raise SetupFailed("the packages cannot be fetched: check the network or pip's settings, then try again.")
     print(output[-4000:], file=sys.stderr)
     raise SetupFailed("pip could not install requirements.lock: its last lines stand above.")
 

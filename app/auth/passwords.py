@@ -53,7 +53,7 @@ def _matches(stored: str | None, password: str) -> bool:
         _hasher.verify(stored or _nobodys_hash(), password)
     except (VerificationError, InvalidHashError):
         return False
-    return stored is not None
+    return bool(stored)
 
 
 async def verify_password(stored: str | None, password: str) -> bool:

@@ -9,6 +9,7 @@ from beanie import init_beanie
 
 from app.errors import TenantGuardRefused
 from app.tenancy.scope import Database
+from models import ALL_DOCUMENTS
 from models.base import PlatformDocument, SharedDocument, TenantDocument
 
 BASES = (TenantDocument, SharedDocument, PlatformDocument)
@@ -20,7 +21,7 @@ async def init_documents(database: Database, documents: Sequence[type[Any]] | No
     Indexes and validators are `app.db.schema`'s. Raises `TenantGuardRefused` for views, unions and plain Beanie
     documents, and for two classes that store in one collection.
     """
-    chosen = _registry() if documents is None else documents
+    chosen = ALL_DOCUMENTS if documents is None else documents
     for document in chosen:
         if document in BASES or not issubclass(document, BASES):
             raise TenantGuardRefused(f"{document!r} is not a tenant, shared or platform document")
@@ -31,6 +32,6 @@ async def init_documents(database: Database, documents: Sequence[type[Any]] | No
 
 
 def _registry() -> Sequence[type[Any]]:
-    from models import ALL_DOCUMENTS  # noqa: PLC0415 - the registry imports every model
+    from models import ALL_DOCUMENTS
 
     return ALL_DOCUMENTS

@@ -208,9 +208,7 @@ def _failure(code: int, data_dir: Path) -> Exception:
     return MongodError(f"mongod ended at once with code {code}: see {_log(data_dir)}.")
 
 
-def _become_primary(
-    process: subprocess.Popen[bytes], port: int, data_dir: Path, report: Callable[[str], None]
-) -> None:
+def _become_primary(process: subprocess.Popen[bytes], port: int, data_dir: Path, report: Callable[[str], None]) -> None:
     """Makes the node a replica set of itself, at today's port, and waits until it takes writes."""
     deadline = time.monotonic() + START_TIMEOUT
     with _connect(port, START_TIMEOUT) as client:
@@ -231,9 +229,7 @@ def _configure(client: Client, address: str) -> None:
     except OperationFailure as error:
         if error.code != _NOT_INITIALISED:
             raise
-        client.admin.command(
-            "replSetInitiate", {"_id": REPLICA_SET, "members": [{"_id": 0, "host": address}]}
-        )
+        client.admin.command("replSetInitiate", {"_id": REPLICA_SET, "members": [{"_id": 0, "host": address}]})
         return
     if [member["host"] for member in config["members"]] == [address]:
         return

@@ -81,11 +81,7 @@ async def apply_schema(
     unique index cannot be built.
     """
     place = database if database is not None else client[settings.mongodb_database]
-    plan = [
-        wanted(document, tenant_id)
-        for document in (documents or ALL_DOCUMENTS)
-        if _belongs(document, tenant_id)
-    ]
+    plan = [wanted(document, tenant_id) for document in (documents or ALL_DOCUMENTS) if _belongs(document, tenant_id)]
     report = SchemaReport(place.name, fingerprint(plan))
     if not check and not force:
         recorded = await place[STATE].find_one({"_id": "schema"})

@@ -13,6 +13,7 @@ from app.graphql.operations import Operations
 from app.http.console.pages import PAGE_PATH, console_routes
 from app.http.graphql import GraphQLEndpoint
 from app.http.health import database_answers, health_specs
+from app.http.onboarding import onboarding_specs
 from app.http.registry import RouteKind, RouteSpec
 from app.tenancy.scope import Database
 
@@ -24,6 +25,7 @@ def route_specs(settings: Settings, operations: Operations, database: Database) 
     return [
         *health_specs(checks),
         RouteSpec("/graphql", {"POST"}, RouteKind.STAFF, graphql.answer, "graphql"),
+        *onboarding_specs(settings),
         *(_console() if settings.graphql_ide else ()),
     ]
 

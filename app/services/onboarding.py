@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Annotated, Any
 
 from bson import ObjectId
-from pydantic import BaseModel, ConfigDict, Field, SecretStr
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, SecretStr
 from pydantic.alias_generators import to_camel
 from pymongo.asynchronous.client_session import AsyncClientSession
 from pymongo.errors import DuplicateKeyError
 
 from app.auth.passwords import hash_password, verify_password, weakness
 from app.db.transactions import in_transaction
-from app.errors import FieldError, ValidationFailed
+from app.errors import ValidationFailed
 from app.permissions import ADMIN, ROLES, RoleSpec, by_resource
 from app.services.audit import record
 from app.services.changes import build
@@ -21,12 +22,51 @@ from app.tenancy.crossing import tenant_scope
 from app.tenancy.directory import ref_of
 from models import Membership, Role, RolePermission, Settings, Staff, Tenant, Tombstone, User
 from models.staff import StaffKind
+from models.tenant import SubscriptionStatus
 from models.user import UserStatus
-from models.values import Address, Currency, DateFormat, Email, Line, Name, Phone, Subdomain, Timezone, search_key
+from models.values import (
+    Address,
+    Currency,
+    DateFormat,
+    Email,
+    Line,
+    Name,
+    Phone,
+    Subdomain,
+    Timezone,
+    search_key,
+)
+
+_RUNNING = frozenset({SubscriptionStatus.TRIAL, SubscriptionStatus.ACTIVE})
+
+
+def _strong(password: SecretStr) -> SecretStr:
+    if problem := weakness(password.get_secret_value(), ""):
+        raise ValueError(problem.message)
+    return password
+
+
+def _object(value: Any) -> Any:
+    """What JSON calls an object; null counts as one without fields."""
+    if value is None:
+        return {}
+    if not isinstance(value, Mapping | BaseModel):
+        raise ValueError("must be an object")
+    return value
 
 
 class _Form(BaseModel):
-    model_config = ConfigDict(alias_generator=to_camel, populate_by_name=True, extra="forbid")
+    """Its fields are camelCase on the wire; unknown ones are refused."""
+
+    model_config = ConfigDict(
+        alias_generator=to_camel, validate_by_alias=True, validate_by_name=True, extra="forbid"
+    )
+
+
+class AddressForm(Address):
+    """A postal address as it is sent: `zipCode` instead of `zip_code`."""
+
+    model_config = ConfigDict(alias_generator=to_camel, validate_by_alias=True, validate_by_name=True)
 
 
 class RegionalForm(_Form):
@@ -42,7 +82,7 @@ class AdminForm(_Form):
 
     name: Name
     email: Email
-    password: SecretStr
+    password: Annotated[SecretStr, AfterValidator(_strong)]
     phone: Phone | None = None
 
 
@@ -54,9 +94,9 @@ class OnboardingForm(_Form):
     display_name: Line | None = None
     email: Email | None = None
     phone: Phone | None = None
-    address: Address = Field(default_factory=Address)
-    settings: RegionalForm = Field(default_factory=RegionalForm)
-    admin: AdminForm
+    address: Annotated[AddressForm, BeforeValidator(_object)] = Field(default_factory=AddressForm)
+    settings: Annotated[RegionalForm, BeforeValidator(_object)] = Field(default_factory=RegionalForm)
+    admin: Annotated[AdminForm, BeforeValidator(_object)]
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,15 +105,32 @@ class Onboarded:
 
     tenant: Tenant
     admin_email: str
-    roles: int
+    roles: Mapping[str, Role]
     permissions: int
 
+    def answer(self) -> dict[str, Any]:
+        """What the caller is told, with the names of the wire. A trial that runs is shown as active."""
+        tenant, plan = self.tenant, self.tenant.subscription
+        ends = plan.expires_at.isoformat(timespec="milliseconds") if plan.expires_at else None
+        return {
+            "success": True,
+            "message": "Tenant created successfully with seed data",
+            "name": tenant.name,
+            "subdomain": tenant.subdomain,
+            "status": tenant.status.value,
+            "adminEmail": self.admin_email,
+            "seedData": {"roles": len(self.roles), "permissions": self.permissions, "settings": True},
+            "subscription": {
+                "plan": plan.plan,
+                "status": "active" if plan.status in _RUNNING else plan.status.value,
+                "expiresAt": ends.replace("+00:00", "Z") if ends else None,
+            },
+        }
 
-def read_form(body: Any, *, at: str = "") -> OnboardingForm:
+
+def read_form(body: Mapping[str, Any]) -> OnboardingForm:
     """The form in a JSON body or a wizard's answers. Raises VALIDATION_FAILED with the path of all that is wrong."""
-    form: OnboardingForm = build(OnboardingForm, body, at=at)
-    if problem := weakness(form.admin.password.get_secret_value(), "admin.password"):
-        raise ValidationFailed(fields=[problem])
+    form: OnboardingForm = build(OnboardingForm, {"admin": None, **body}, at="")
     return form
 
 
@@ -81,66 +138,85 @@ async def onboard(form: OnboardingForm) -> Onboarded:
     """Opens the clinic in one transaction. Raises VALIDATION_FAILED at the field that is taken or wrong."""
     if await subdomain_taken(form.subdomain):
         raise _taken()
-    user = await _person(form.admin)
-    tenant = build(Tenant, _tenant_values(form), at="")
-    tenant.id = ObjectId()
+    try:
+        return await _open(form)
+    except DuplicateKeyError as error:
+        if "email" not in _unique_fields(error):
+            raise
+    return await _open(form)  # the person became known in the meantime, and may prove to be the same
+
+
+async def _open(form: OnboardingForm) -> Onboarded:
+    user = await person(form.admin)
 
     async def work(session: AsyncClientSession) -> Onboarded:
-        return await _write(tenant, user, form, session)
+        return await open_clinic(form, user, session)
 
     try:
         return await in_transaction(work)
     except DuplicateKeyError as error:
-        raise _collision(error) from None
+        if "subdomain" in _unique_fields(error):
+            raise _taken() from None
+        raise
 
 
-async def subdomain_taken(subdomain: str) -> bool:
+async def subdomain_taken(subdomain: str, *, session: AsyncClientSession | None = None) -> bool:
     """Whether a clinic has or had this subdomain; one that was deleted keeps it for ever."""
     wanted = {"subdomain": subdomain}
-    living = await Tenant.guarded().find_one(wanted, {"_id": 1})
-    return living is not None or await Tombstone.guarded().find_one(wanted, {"_id": 1}) is not None
+    if await Tenant.guarded().find_one(wanted, {"_id": 1}, session=session) is not None:
+        return True
+    return await Tombstone.guarded().find_one(wanted, {"_id": 1}, session=session) is not None
 
 
-async def _person(admin: AdminForm) -> User:
-    """The person of this e-mail address, who proves it with the password, or a new one not yet stored."""
+async def person(admin: AdminForm) -> User:
+    """The person of this e-mail address, who proves it with the password, or a new one not yet stored.
+
+    Raises VALIDATION_FAILED at `admin.email`, alike for a wrong password and for somebody who is disabled.
+    """
     password = admin.password.get_secret_value()
     known = await User.find_one({"email": admin.email})
     if known is None:
         hashed = await hash_password(password)
         return User(id=ObjectId(), email=admin.email, name=admin.name, password_hash=hashed)
-    if known.status is not UserStatus.ACTIVE or not await verify_password(known.password_hash, password):
+    proven = await verify_password(known.password_hash, password)
+    if known.status is not UserStatus.ACTIVE or not proven:
         raise ValidationFailed.at("admin.email", "is already registered")
     return known
 
 
-def _tenant_values(form: OnboardingForm) -> dict[str, Any]:
-    values = form.model_dump(exclude={"admin", "settings", "address"})
-    return {**values, "address": form.address, "settings": form.settings.model_dump()}
+async def open_clinic(form: OnboardingForm, user: User, session: AsyncClientSession) -> Onboarded:
+    """Writes the clinic, and `user` if not yet stored, within the transaction of `session`.
 
-
-async def _write(tenant: Tenant, user: User, form: OnboardingForm, session: AsyncClientSession) -> Onboarded:
+    Raises VALIDATION_FAILED when the subdomain is taken, or the driver's `DuplicateKeyError` when it, or the new
+    person's e-mail address, is taken at this very moment.
+    """
+    if await subdomain_taken(form.subdomain, session=session):
+        raise _taken()
+    tenant = build(Tenant, _tenant_values(form), at="")
+    tenant.id = ObjectId()
     await tenant.insert(session=session)
     if await User.guarded().find_one({"_id": user.id}, {"_id": 1}, session=session) is None:
         await user.insert(session=session)
     async with tenant_scope(ref_of(tenant)):
         roles, permissions = await seed_roles(session)
-        staff = await _staff(form.admin, user, session)
+        staff = await admin_profile(user, form.admin.name, form.admin.phone, session)
         await Settings().insert(session=session)
         await Membership(
-            user_id=user.key, clinic_id=tenant.key, role_id=roles[ADMIN].key, role=ADMIN, staff_id=staff.key
+            user_id=user.id, clinic_id=tenant.id, role_id=roles[ADMIN].id, role=ADMIN, staff_id=staff.id
         ).insert(session=session)
         await record("clinic.open", subject=tenant, session=session)
-    return Onboarded(tenant, user.email, len(roles), permissions)
+    return Onboarded(tenant, user.email, roles, permissions)
 
 
-async def _staff(admin: AdminForm, user: User, session: AsyncClientSession) -> Staff:
+def _tenant_values(form: OnboardingForm) -> dict[str, Any]:
+    values = form.model_dump(exclude={"admin"})
+    return {**values, "address": Address(**values["address"])}
+
+
+async def admin_profile(user: User, name: str, phone: str | None, session: AsyncClientSession) -> Staff:
+    """Writes the staff profile of an admin of the clinic in scope."""
     staff = Staff(
-        kind=StaffKind.ADMIN,
-        name=admin.name,
-        name_key=search_key(admin.name),
-        user_id=user.id,
-        email=admin.email,
-        phone=admin.phone,
+        kind=StaffKind.ADMIN, name=name, name_key=search_key(name), user_id=user.id, email=user.email, phone=phone
     )
     await staff.insert(session=session)
     return staff
@@ -167,9 +243,6 @@ def _taken() -> ValidationFailed:
     return ValidationFailed.at("subdomain", "is already taken")
 
 
-def _collision(error: DuplicateKeyError) -> ValidationFailed:
-    """Somebody else was faster with the same subdomain or the same new e-mail address."""
-    pattern = (error.details or {}).get("keyPattern", {})
-    if "email" in pattern:
-        return ValidationFailed(fields=[FieldError("admin.email", "is already registered")])
-    return _taken()
+def _unique_fields(error: DuplicateKeyError) -> frozenset[str]:
+    """The fields of the unique index that refused."""
+    return frozenset((error.details or {}).get("keyPattern", {}))

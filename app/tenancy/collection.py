@@ -205,9 +205,7 @@ class GuardedCollection:
         own, stored = self._enter(session)
         change = self._update(own, update, upsert)
         with foreign_id_is_not_found(upsert):
-            return await stored.update_one(
-                self._filter(own, filter), change, upsert=upsert, session=session, **options
-            )
+            return await stored.update_one(self._filter(own, filter), change, upsert=upsert, session=session, **options)
 
     async def update_many(
         self,
@@ -294,9 +292,7 @@ class GuardedCollection:
         self._read_options(options, FIND_AND - {"array_filters"})
         own, stored = self._enter(session)
         shape = checked_projection(self.kind, projection)
-        return await stored.find_one_and_delete(
-            self._filter(own, filter), projection=shape, session=session, **options
-        )
+        return await stored.find_one_and_delete(self._filter(own, filter), projection=shape, session=session, **options)
 
     async def bulk_write(
         self,
@@ -350,13 +346,9 @@ class SharedCollection(GuardedCollection):
         return {**change, "$setOnInsert": {**change.get("$setOnInsert", {}), SHARED_FIELD: [own]}}
 
     def _replacement(self, own: TenantId, document: Any) -> Document:
-        raise TenantGuardRefused(
-            "replacing a shared document would lose its other clinics; update its fields"
-        )
+        raise TenantGuardRefused("replacing a shared document would lose its other clinics; update its fields")
 
-    async def grant(
-        self, id: ObjectId, tenant_id: TenantId, *, session: AsyncClientSession | None = None
-    ) -> None:
+    async def grant(self, id: ObjectId, tenant_id: TenantId, *, session: AsyncClientSession | None = None) -> None:
         """Shares a document of this clinic with `tenant_id` as well. Raises `NotFound` when it is not here."""
         await self._change_owners(id, {"$addToSet": {SHARED_FIELD: tenant_id}}, session)
 
@@ -387,9 +379,7 @@ class SharedCollection(GuardedCollection):
                 raise NotFound
         raise Conflict
 
-    async def _change_owners(
-        self, id: ObjectId, change: Document, session: AsyncClientSession | None
-    ) -> None:
+    async def _change_owners(self, id: ObjectId, change: Document, session: AsyncClientSession | None) -> None:
         own, stored = self._enter(session)
         mine = {"_id": id, **tenant_clause(self.kind, own)}
         if not (await stored.update_one(mine, change, session=session)).matched_count:

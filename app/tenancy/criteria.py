@@ -93,9 +93,14 @@ def refuse_hidden_expressions(value: Any) -> None:
     """Raises `TenantGuardRefused` for an expression that reads an array of tenant ids or the whole document."""
     refuse_hidden_keys(value)
     for _, inner in pairs([value]):
-        if isinstance(inner, str) and inner.startswith("$"):
-            if names_hidden(inner) or inner.startswith(WHOLE_VARIABLES):
-                raise TenantGuardRefused(HIDDEN_REFUSED)
+        if _reads_hidden(inner):
+            raise TenantGuardRefused(HIDDEN_REFUSED)
+
+
+def _reads_hidden(value: Any) -> bool:
+    if not isinstance(value, str) or not value.startswith("$"):
+        return False
+    return names_hidden(value) or value.startswith(WHOLE_VARIABLES)
 
 
 def check_filter(kind: Kind, own: ObjectId | None, criteria: Any) -> None:
@@ -144,9 +149,7 @@ def _sort_names(sort: Any) -> Iterable[Any]:
         return (sort,)
     if isinstance(sort, Mapping):
         return tuple(sort)
-    return tuple(
-        part[0] if isinstance(part, Sequence) and not isinstance(part, str) else part for part in sort
-    )
+    return tuple(part[0] if isinstance(part, Sequence) and not isinstance(part, str) else part for part in sort)
 
 
 def check_update(kind: Kind, own: ObjectId, update: Any) -> None:
@@ -195,9 +198,7 @@ def _check_stages(kind: Kind, stages: Sequence[Any]) -> None:
             raise TenantGuardRefused("an update pipeline is a list of single stages")
         ((name, content),) = stage.items()
         if name not in ("$set", "$addFields", "$unset"):
-            raise TenantGuardRefused(
-                f"{name} is not allowed in an update: it could drop or replace the tenant"
-            )
+            raise TenantGuardRefused(f"{name} is not allowed in an update: it could drop or replace the tenant")
         fields = [content] if isinstance(content, str) else list(content)
         if any(is_tenant_path(field) or (kind is Kind.SHARED and names_hidden(field)) for field in fields):
             raise TenantGuardRefused(OWNER_REFUSED)

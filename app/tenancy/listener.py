@@ -18,6 +18,7 @@ from app.tenancy.scope import Scope, scope_or_none
 
 Command = Mapping[str, Any]
 CLINICS = (Kind.TENANT, Kind.SHARED)
+UNREADABLE = (AttributeError, LookupError, RecursionError, TypeError, ValueError)
 CURSORS_REMEMBERED = 100_000
 
 
@@ -45,7 +46,10 @@ class TenantWall(CommandListener):
         self._cursors: OrderedDict[tuple[Any, int], ObjectId | None] = OrderedDict()
 
     def started(self, event: CommandStartedEvent) -> None:
-        verdict = self.judge(event)
+        try:
+            verdict = self.judge(event)
+        except UNREADABLE:  # the driver would swallow it, and send the command
+            verdict = Verdict.BROKEN
         for record in self.recorders:
             record(event, verdict)
         if verdict is Verdict.BROKEN:
@@ -157,6 +161,8 @@ def _branch_held(kind: Kind | None, holder: Any, own: ObjectId) -> bool:
 
 
 def _aggregate_held(command: Command, own: ObjectId) -> bool:
+    if not isinstance(command["aggregate"], str):  # the whole database: a change stream over all clinics
+        return False
     return _pipeline_held(kind_of(command["aggregate"]), command["pipeline"], own)
 
 

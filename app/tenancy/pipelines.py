@@ -58,9 +58,7 @@ def scoped_pipeline(kind: Kind, own: ObjectId | None, pipeline: Any) -> list[Doc
     if kind is Kind.PLATFORM or own is None:
         return _rewritten(kind, own, stages)
     first, rest = _split_first_match(stages)
-    opening: Document = {
-        "$match": {"$and": [tenant_clause(kind, own), first]} if first else tenant_clause(kind, own)
-    }
+    opening: Document = {"$match": {"$and": [tenant_clause(kind, own), first]} if first else tenant_clause(kind, own)}
     if kind is not Kind.SHARED:
         return [opening, *_rewritten(kind, own, rest)]
     chosen, shaped = _split_choosing(rest)
@@ -165,9 +163,7 @@ def _refuse_joining_by_hidden(target: Kind, *fields: Any) -> None:
 
 
 def _union(kind: Kind, own: ObjectId | None, content: Any) -> Document:
-    options = (
-        {"coll": content} if isinstance(content, str) else _options(content, frozenset({"coll", "pipeline"}))
-    )
+    options = {"coll": content} if isinstance(content, str) else _options(content, frozenset({"coll", "pipeline"}))
     target = _target(kind, options.get("coll"))
     return {"coll": options["coll"], "pipeline": scoped_pipeline(target, own, options.get("pipeline", []))}
 

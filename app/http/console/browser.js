@@ -245,8 +245,8 @@ export class SchemaBrowser {
         ": ",
         this.reference(input.type),
         input.defaultValue !== null && h("span", { class: "default" }, ` = ${input.defaultValue}`),
+        isRequired(input) && h("span", { class: "required" }, "required"),
       ),
-      isRequired(input) && h("span", { class: "required" }, "required"),
       ...this.notes(input),
     );
   }

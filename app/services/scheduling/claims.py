@@ -62,7 +62,12 @@ def buckets(start: datetime, end: datetime, *, path: str = "input.start") -> lis
     check_duration(duration, path)
     if first.minute % 5 or first.second or first.microsecond:
         raise ValidationFailed.at(path, "Must start on a multiple of 5 minutes.")
-    return [(first + index * BUCKET).strftime(_BUCKET_FORMAT) for index in range(duration // BUCKET)]
+    return [bucket_of(first + index * BUCKET) for index in range(duration // BUCKET)]
+
+
+def bucket_of(moment: datetime) -> str:
+    """An aware datetime as buckets are written: `YYYYMMDDTHHMM` in UTC, which sorts as time runs."""
+    return to_utc(moment).strftime(_BUCKET_FORMAT)
 
 
 def doctor_prefix(doctor: str, lane: Lane = "regular") -> str:

@@ -1,0 +1,88 @@
+"""Gives a clinic another admin, on the word of whoever runs the system."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from pymongo.asynchronous.client_session import AsyncClientSession
+from pymongo.errors import DuplicateKeyError
+
+from app.db.transactions import in_transaction
+from app.errors import Conflict, InvalidState, NotFound, ValidationFailed
+from app.permissions import ADMIN
+from app.services.audit import record
+from app.services.onboarding import AdminForm, admin_profile, person
+from app.tenancy.crossing import tenant_scope
+from app.tenancy.scope import current_scope
+from models import Membership, Role, Staff, Tenant, User
+from models.user import MembershipStatus, UserStatus
+
+
+@dataclass(frozen=True, slots=True)
+class Added:
+    """`new_person` is False when somebody known became an admin."""
+
+    email: str
+    new_person: bool
+
+
+async def clinic_to_change(subdomain: str) -> Tenant:
+    """The clinic of that name, active or not. Raises VALIDATION_FAILED at `subdomain`."""
+    found = await Tenant.find_one({"subdomain": subdomain.strip().lower()})
+    if found is None or found.deletion_started_at is not None:
+        raise ValidationFailed.at("subdomain", "no clinic has this subdomain")
+    return found
+
+
+async def add_admin(tenant: Tenant, form: AdminForm) -> Added:
+    """Makes the person an admin of the clinic: a new one, or a known one who proves it with the password.
+
+    Raises VALIDATION_FAILED at `admin.email`, or INVALID_STATE when they are an admin there already.
+    """
+    return await _add(tenant, await person(form), form.name, form.phone)
+
+
+async def add_known_admin(tenant: Tenant, email: str) -> Added:
+    """Makes a known person an admin of the clinic without their password, which stays as it is.
+
+    Raises VALIDATION_FAILED at `admin.email` when nobody active has this address, or INVALID_STATE as above.
+    """
+    user = await User.find_one({"email": email.strip().lower()})
+    if user is None or user.status is not UserStatus.ACTIVE:
+        raise ValidationFailed.at("admin.email", "belongs to nobody who can sign in")
+    return await _add(tenant, user, user.name, None)
+
+
+async def _add(tenant: Tenant, user: User, name: str, phone: str | None) -> Added:
+    async def work(session: AsyncClientSession) -> Added:
+        new = await User.guarded().find_one({"_id": user.id}, {"_id": 1}, session=session) is None
+        if new:
+            await user.insert(session=session)
+        async with tenant_scope(tenant):
+            await _employ(user, name, phone, session)
+        return Added(user.email, new)
+
+    try:
+        return await in_transaction(work)
+    except DuplicateKeyError:  # the address, or the membership, came up at this very moment
+        raise Conflict("Somebody else did the same just now. Try again.") from None
+
+
+async def _employ(user: User, name: str, phone: str | None, session: AsyncClientSession) -> None:
+    """Within the clinic in scope: profile, membership in the admin's role, and the note in the audit."""
+    role = await Role.find_one({"name": ADMIN}, session=session)
+    if role is None:
+        raise NotFound("The clinic has no admin role.")
+    here = {"user_id": user.id, "clinic_id": current_scope().tenant_id}
+    held = await Membership.find_one(here, session=session)
+    if held is not None and held.role == ADMIN and held.status is MembershipStatus.ACTIVE:
+        raise InvalidState(f"{user.email} is an admin of this clinic already.")
+    staff = await Staff.find_one({"user_id": user.id}, session=session)
+    staff = staff or await admin_profile(user, name, phone, session)
+    values = {"role_id": role.id, "role": ADMIN, "staff_id": staff.id}
+    if held is None:
+        held = await Membership(**here, **values).insert(session=session)
+    else:
+        active = {"status": MembershipStatus.ACTIVE}
+        await Membership.change(held.id, held.version, {**values, **active}, session=session)
+    await record("membership.add_admin", subject=held, session=session)

@@ -1,0 +1,79 @@
+"""Who and what an appointment brings together: found inside the clinic, and fit to be booked."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping
+from typing import Any
+
+from bson import ObjectId
+from pydantic.alias_generators import to_camel
+
+from app.errors import FieldError, NotFound, ValidationFailed
+from app.services.changes import Row
+from models import Patient, Room, Service, Staff
+from models.staff import StaffKind
+
+_READ: Mapping[str, tuple[Any, Mapping[str, int]]] = {
+    "doctor_id": (Staff, {"kind": 1, "user_id": 1, "archived_at": 1}),
+    "room_id": (Room, {"archived_at": 1}),
+    "service_id": (Service, {"archived_at": 1, "duration_minutes": 1}),
+}
+
+Parties = Mapping[str, Row | None]
+"""By `doctor_id`, `patient_id`, `room_id`, `service_id`: the row, or None when this clinic has no such one."""
+
+
+async def read_parties(ids: Mapping[str, ObjectId | None]) -> Parties:
+    """Reads what the ids name, all at once; those that are None are left out."""
+    wanted = {name: one for name, one in ids.items() if one is not None}
+    rows = await asyncio.gather(*(_read(name, one) for name, one in wanted.items()))
+    return dict(zip(wanted, rows, strict=True))
+
+
+async def _read(name: str, one: ObjectId) -> Row | None:
+    if name == "patient_id":
+        return await _patient(one)
+    model, projection = _READ[name]
+    rows: list[Row] = await model.rows({"_id": one}, projection=projection, limit=1)
+    return rows[0] if rows else None
+
+
+async def _patient(one: ObjectId) -> Row | None:
+    """Which clinics archived a patient is never read; that this one did shows by asking twice."""
+    where = {"_id": one}
+    rows = await Patient.rows({"$and": [where, Patient.active_here()]}, projection={"_id": 1}, limit=1)
+    if rows:
+        return rows[0]
+    rows = await Patient.rows(where, projection={"_id": 1}, limit=1)
+    return {**rows[0], "archived_at": True} if rows else None
+
+
+def check_parties(parties: Parties, *, at: str = "input.") -> None:
+    """Raises NOT_FOUND for what this clinic does not have, VALIDATION_FAILED for what cannot be booked.
+
+    Paths begin with `at`.
+    """
+    missing = [FieldError(at + to_camel(name), "Not found.") for name, row in parties.items() if row is None]
+    if missing:
+        raise NotFound(fields=missing)
+    unfit = [
+        FieldError(at + to_camel(name), why)
+        for name, row in parties.items()
+        if row is not None and (why := _unfit(row))
+    ]
+    if unfit:
+        raise ValidationFailed(fields=unfit)
+
+
+def _unfit(row: Row) -> str | None:
+    if row.get("archived_at") is not None:
+        return "Is archived."
+    if row.get("kind", StaffKind.DOCTOR) != StaffKind.DOCTOR:
+        return "Is not a doctor."
+    return None
+
+
+def person_of(doctor: Row) -> str:
+    """The key under which a doctor's time is claimed: see `Staff.person`."""
+    return str(doctor.get("user_id") or doctor["_id"])

@@ -1,0 +1,185 @@
+"""`make run`: a database, a demo and a server on this machine, all ended together by Ctrl-C."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import secrets
+import signal
+import sys
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+from dotenv import dotenv_values
+from pymongo import AsyncMongoClient, MongoClient
+from pymongo.errors import ConfigurationError as BadUri
+from pymongo.errors import InvalidURI, OperationFailure, PyMongoError
+from rich.console import Console
+
+from app.config import (
+    ConfigurationError,
+    Settings,
+    StartSettings,
+    load_settings,
+    load_start_settings,
+)
+from app.db.mongod import MongodError, embedded_mongod
+from scripts.demo import DemoSummary, SignIn
+from scripts.dev_server import ServerError, check_port, server
+from scripts.serve import APPLICATION
+
+ANSWER_TIMEOUT_MS = 5000
+Prepare = Callable[[Settings], DemoSummary]
+_ENDING_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+
+
+class DevError(Exception):
+    """`make run` cannot go on. The text is one sentence that says what to do."""
+
+
+def main(application: str = APPLICATION, prepare: Prepare | None = None) -> int:
+    """Runs until Ctrl-C and gives the exit code.
+
+    `application` is `module:factory`; `prepare` makes the database ready before it is served.
+    """
+    console = Console(highlight=False, soft_wrap=True)
+    for number in _ENDING_SIGNALS:
+        signal.signal(number, _end_once)
+    try:
+        _run(console, application, prepare or prepare_database)
+    except KeyboardInterrupt:
+        console.print("Stopped.")
+        return 0
+    except (ConfigurationError, DevError, MongodError, ServerError) as error:
+        Console(stderr=True, highlight=False, soft_wrap=True, markup=False).print(str(error), style="red")
+        return 1
+    return 0
+
+
+def _end_once(_number: int, _frame: FrameType | None) -> None:
+    """The first signal ends everything in order; those after it must not cut that short."""
+    for number in _ENDING_SIGNALS:
+        signal.signal(number, signal.SIG_IGN)
+    raise KeyboardInterrupt
+
+
+def _run(console: Console, application: str, prepare: Prepare) -> None:
+    start = load_start_settings()
+    if start.environment != "development":
+        raise DevError(
+            f"make run is for development and ENVIRONMENT is {start.environment}: "
+            "start the server with python -m scripts.serve."
+        )
+    check_port(start.host, start.port)
+    with _database(start, console) as uri, _dev_env(start, uri):
+        settings = load_settings()
+        console.print("Preparing the database")
+        demo = prepare(settings)
+        console.print("Starting the server")
+        with server(application, settings) as running:
+            running.wait_until_ready()
+            _greet(console, settings, demo)
+            running.wait()
+
+
+@contextmanager
+def _database(start: StartSettings, console: Console) -> Iterator[str | None]:
+    """A local database, whose address it gives, or the one of MONGODB_URI, for which it gives None."""
+    if start.mongodb_uri:
+        check_mongodb(start.mongodb_uri)
+        console.print("Using the database of MONGODB_URI")
+        yield None
+        return
+    console.print(f"Starting mongod on {start.data_dir / 'mongodb'}")
+    with embedded_mongod(start.data_dir, report=console.print) as uri:
+        yield uri
+
+
+def check_mongodb(uri: str) -> None:
+    """Raises `DevError` unless `uri` leads to a replica set or a sharded cluster that lets us in."""
+    try:
+        with MongoClient[dict[str, Any]](uri, serverSelectionTimeoutMS=ANSWER_TIMEOUT_MS) as client:
+            hello = client.admin.command("hello")
+    except (InvalidURI, BadUri, ValueError) as error:
+        raise DevError(f"MONGODB_URI cannot be read: {error}.") from None
+    except OperationFailure:
+        raise DevError("MONGODB_URI's user or password is refused: correct it, then try again.") from None
+    except PyMongoError:
+        raise DevError(
+            f"MONGODB_URI does not answer within {ANSWER_TIMEOUT_MS // 1000} s: start that MongoDB, "
+            "or leave MONGODB_URI empty to run a local one."
+        ) from None
+    if "setName" not in hello and hello.get("msg") != "isdbgrid":
+        raise DevError("MONGODB_URI is a lone server: transactions need a replica set (mongod --replSet rs0).")
+
+
+@contextmanager
+def _dev_env(start: StartSettings, uri: str | None) -> Iterator[None]:
+    """Leaves what was chosen here where `load_settings` finds it: other commands then meet this database."""
+    kept = dotenv_values(start.dev_env)
+    chosen = {
+        "SESSION_SECRET": kept.get("SESSION_SECRET") or secrets.token_urlsafe(48),
+        "ROOT_DOMAIN": "localhost",
+    }
+    _write_private(start.dev_env, chosen | ({"MONGODB_URI": uri} if uri else {}))
+    try:
+        yield
+    finally:
+        _write_private(start.dev_env, chosen)
+
+
+def _write_private(path: Path, values: Mapping[str, str]) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    (path.parent / ".gitignore").write_text("*\n")  # a data folder is never committed, wherever it lies
+    fresh = path.with_suffix(".new")
+    fresh.unlink(missing_ok=True)
+    with open(os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
+        file.writelines(f"{name}={value}\n" for name, value in values.items())
+    fresh.replace(path)
+
+
+def prepare_database(settings: Settings) -> DemoSummary:
+    """Puts indexes and validators on the database and, when it is empty, the demo of two clinics into it."""
+    return asyncio.run(_prepare(settings))
+
+
+async def _prepare(settings: Settings) -> DemoSummary:
+    # Loaded late: the start has told of its first steps by then.
+    from app.db.schema import apply_schema
+    from scripts.seed_data import seed_demo
+
+    async with AsyncMongoClient[dict[str, Any]](settings.mongodb_uri) as client:
+        await apply_schema(client, settings)
+        return await seed_demo(client, settings)
+
+
+def _greet(console: Console, settings: Settings, demo: DemoSummary) -> None:
+    console.print()
+    for clinic in demo.clinics:
+        address = f"http://{clinic}.{settings.root_domain}:{settings.port}"
+        console.print(f"[bold]{clinic}[/bold]  {address}/graphql")
+        for person in demo.sign_ins:
+            if person.clinic == clinic:
+                console.print(f"    {person.role:<13} {person.email:<40} {person.password}", markup=False)
+    if demo.sign_ins:
+        console.print("\nTo paste there, one after the other:\n")
+        console.print("\n\n".join(first_queries(demo.sign_ins[0])), markup=False)
+    else:
+        console.print(f"http://{settings.root_domain}:{settings.port}/graphql")
+    console.print("\nCtrl-C ends it. The data stays.")
+
+
+def first_queries(person: SignIn) -> tuple[str, str]:
+    """Signs `person` in; then shows the patients of their clinic."""
+    account = f'{{ email: "{person.email}", password: "{person.password}" }}'
+    return (
+        f"mutation {{\n  login(input: {account}) {{ viewer {{ name role clinic {{ name }} }} }}\n}}",
+        "{\n  patients(first: 5) { totalCount edges { node { id name birthDate phone } } }\n}",
+    )
+
+
+if __name__ == "__main__":
+    sys.exit(main())
