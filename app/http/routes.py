@@ -12,7 +12,7 @@ from app.db.schema import is_current
 from app.graphql.operations import Operations
 from app.http.console.pages import PAGE_PATH, console_routes
 from app.http.graphql import GraphQLEndpoint
-from app.http.health import database_answers, health_specs
+from app.http.health import Check, database_answers, health_specs
 from app.http.onboarding import onboarding_specs
 from app.http.registry import RouteKind, RouteSpec
 from app.tenancy.scope import Database
@@ -20,7 +20,7 @@ from app.tenancy.scope import Database
 
 def route_specs(settings: Settings, operations: Operations, database: Database) -> list[RouteSpec]:
     """The declarations, in the order in which they are tried."""
-    checks = {"database": database_answers(database), "schema": partial(is_current, database)}
+    checks: dict[str, Check] = {"database": database_answers(database), "schema": partial(is_current, database)}
     graphql = GraphQLEndpoint(operations, settings)
     return [
         *health_specs(checks),

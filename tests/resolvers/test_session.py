@@ -7,7 +7,6 @@ import asyncio
 import pytest
 
 from app.errors import ErrorCode
-from app.main import create_app
 from app.tenancy.crossing import tenant_scope
 from models import Membership, Role, Session, User
 from models.user import MembershipStatus, UserStatus
@@ -30,7 +29,7 @@ async def also_works_at(clinic: Clinic, other: Clinic, role: str) -> None:
         receptionist = await Role.find_one({"name": "receptionist"})
     assert receptionist is not None
     await Membership(
-        user_id=user.id, clinic_id=other.tenant.id, role_id=receptionist.id, role=receptionist.name
+        user_id=user.key, clinic_id=other.tenant.key, role_id=receptionist.key, role=receptionist.name
     ).insert()
 
 
@@ -180,7 +179,7 @@ async def test_a_removed_membership_holds_from_the_next_request_in_every_process
 ) -> None:
     clinic = await make_clinic()
     client = await server.sign_in(clinic, "nurse")
-    other_process = Server(create_app(server.settings), server.settings).client(clinic.host, client.token)
+    other_process = server.variant().client(clinic.host, client.token)
     assert (await client.gql(PATIENTS)).status == (await other_process.gql(PATIENTS)).status == 200
 
     user = await User.find_one({"email": clinic.emails["nurse"]})
