@@ -1,6 +1,6 @@
 """`make bench`: measures what things cost, and prints it.
 
-    python -m benchmarks [NAME…]
+python -m benchmarks [NAME…]
 """
 
 from __future__ import annotations

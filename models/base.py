@@ -83,6 +83,10 @@ class GuardedDocument(Document):
         return cast(Database, database)
 
     @classmethod
+    def set_collection(cls, collection: Any) -> None:
+        """Beanie would keep the driver's collection in the settings; nobody needs it there."""
+
+    @classmethod
     def guarded_name(cls) -> str:
         """The name of the stored collection."""
         return cls._guard.name
@@ -105,9 +109,7 @@ class GuardedDocument(Document):
         **options: Any,
     ) -> list[dict[str, Any]]:
         """Stored rows as plain dicts with `_id`; the cheap way to read lists. `limit=0` means all."""
-        cursor = cls._guard.find(
-            filter, projection, sort=sort, limit=limit, skip=skip, session=session, **options
-        )
+        cursor = cls._guard.find(filter, projection, sort=sort, limit=limit, skip=skip, session=session, **options)
         return await cursor.to_list()
 
     @classmethod

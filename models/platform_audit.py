@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from datetime import datetime
+from typing import Annotated
 
 from beanie import PydanticObjectId
 from pydantic import Field
 from pymongo import ASCENDING, DESCENDING, IndexModel
 
 from models.base import PlatformDocument, utc_now
+from models.references import PlatformReference, WhenGone
 
 
 class PlatformAudit(PlatformDocument):
@@ -18,7 +20,7 @@ class PlatformAudit(PlatformDocument):
     actor: str
     action: str
     reason: str
-    tenant: PydanticObjectId | None = None
+    tenant: Annotated[PydanticObjectId, PlatformReference("tenants", WhenGone.KEEP)] | None = None
     request_id: str
     address: str = ""
 

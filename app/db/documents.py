@@ -29,9 +29,3 @@ async def init_documents(database: Database, documents: Sequence[type[Any]] | No
     if len(set(names)) != len(names):
         raise TenantGuardRefused("two document classes store in one collection")
     await init_beanie(database=database, document_models=list(chosen), skip_indexes=True)
-
-
-def _registry() -> Sequence[type[Any]]:
-    from models import ALL_DOCUMENTS
-
-    return ALL_DOCUMENTS

@@ -48,6 +48,13 @@ class SystemHandle:
         place = database if database is not None else document.home_database()
         return place[document.guarded_name()]
 
+    @property
+    def database(self) -> Database:
+        """The shared database itself, to walk what is stored. Raises `TenantGuardRefused` outside of a system scope."""
+        if not current_scope().system_reason:
+            raise TenantGuardRefused("raw collections are for system scopes")
+        return PlatformAudit.home_database()
+
 
 @asynccontextmanager
 async def system_scope(reason: str, *, action: str = "system_scope") -> AsyncIterator[SystemHandle]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Awaitable, Callable
 from typing import Any
 
 import pytest
@@ -154,7 +155,7 @@ async def test_the_validators_of_the_database_cannot_be_bypassed(clinics: Clinic
     gadgets: Any = Gadget.guarded()
     more: dict[str, Any] = {"bypass_document_validation": True}
     with clinics.at_a():
-        for call in (
+        calls: tuple[Callable[[], Awaitable[Any]], ...] = (
             lambda: gadgets.insert_one({}, **more),
             lambda: gadgets.insert_many([{}], **more),
             lambda: gadgets.update_one({}, {"$set": {"size": 1}}, **more),
@@ -162,7 +163,8 @@ async def test_the_validators_of_the_database_cannot_be_bypassed(clinics: Clinic
             lambda: gadgets.find_one_and_update({}, {"$set": {"size": 1}}, **more),
             lambda: gadgets.bulk_write([], **more),
             lambda: gadgets.aggregate([], **more),
-        ):
+        )
+        for call in calls:
             with pytest.raises(TenantGuardRefused):
                 await call()
         writer = Gadget.bulk_writer(bypass_document_validation=True)

@@ -133,7 +133,7 @@ async def test_a_command_that_the_wall_cannot_read_is_refused(clinics: Clinics) 
         [{"$match": own, "$limit": 1}],
         [{"$match": own}, {"$graphLookup": {}}],
         [{"$match": own}, {"$facet": [1]}],
-        [1],
+        [1, {"$match": own}],
     ]
     with clinics.at_a():
         for pipeline in broken:
@@ -241,4 +241,4 @@ async def test_what_the_guard_sends_always_passes_the_wall(clinics: Clinics) -> 
         await Person.guarded().leave(person.id)
         assert await Gadget.guarded().find({}, batch_size=1).to_list()
         assert await Gadget.get(ObjectId()) is None
-    assert {verdict for _, verdict in clinics.seen} == {Verdict.HELD}
+    assert [event.command_name for event, verdict in clinics.seen if verdict is not Verdict.HELD] == []
