@@ -14,7 +14,7 @@ from models.references import Reference
 from models.values import Line
 
 RoleName = Annotated[
-    str, StringConstraints(strip_whitespace=True, to_lower=True, pattern=r"^[a-z][a-z0-9_ -]{1,39}$")
+    str, StringConstraints(strip_whitespace=True, to_lower=True, pattern=r"^[A-Za-z][A-Za-z0-9_ -]{1,39}$")
 ]
 
 

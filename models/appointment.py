@@ -48,7 +48,7 @@ class HistoryEntry(Value):
     """One step in an appointment's life: what was done, by whom (a user id), and from which time to which."""
 
     at: datetime = Field(default_factory=now)
-    by: PydanticObjectId | None = None
+    by: Annotated[PydanticObjectId, PlatformReference("users")] | None = None
     action: str
     status: AppointmentStatus
     starts_at: datetime
@@ -108,6 +108,10 @@ class Appointment(Versioned, TenantDocument):
                 name="patient_starts",
             ),
             IndexModel(
+                [("tenant_id", ASCENDING), ("room_id", ASCENDING), ("starts_at", ASCENDING), ("_id", ASCENDING)],
+                name="room_starts",
+            ),
+            IndexModel(
                 [("tenant_id", ASCENDING), ("status", ASCENDING), ("starts_at", ASCENDING), ("_id", ASCENDING)],
                 name="status_starts",
             ),
@@ -140,7 +144,13 @@ class AvailabilityRule(Versioned, TenantDocument):
         name = "availability_rules"
         indexes = (
             IndexModel(
-                [("tenant_id", ASCENDING), ("doctor_id", ASCENDING), ("weekday", ASCENDING), ("_id", ASCENDING)],
+                [
+                    ("tenant_id", ASCENDING),
+                    ("doctor_id", ASCENDING),
+                    ("weekday", ASCENDING),
+                    ("starts", ASCENDING),
+                    ("_id", ASCENDING),
+                ],
                 name="doctor",
             ),
         )

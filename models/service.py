@@ -7,7 +7,7 @@ from decimal import Decimal
 from typing import Annotated
 
 from beanie import DecimalAnnotation, PydanticObjectId
-from pydantic import Field
+from pydantic import AfterValidator, Field
 from pymongo import ASCENDING, IndexModel
 
 from models.base import TenantDocument, Versioned
@@ -15,10 +15,19 @@ from models.references import Reference
 from models.values import Currency, Line, Name, Text, Value
 
 
+def _written_out(amount: Decimal) -> Decimal:
+    """The same amount without an exponent or a sign: 1E+3 is 1000, and -0 is 0."""
+    return abs(Decimal(f"{amount:f}"))
+
+
 class Price(Value):
     """An amount in one currency (ISO 4217), stored as Decimal128."""
 
-    amount: Annotated[DecimalAnnotation, Field(ge=Decimal(0), le=Decimal("1e9"), decimal_places=4)]
+    amount: Annotated[
+        DecimalAnnotation,
+        Field(ge=Decimal(0), le=Decimal("1e9"), decimal_places=4),
+        AfterValidator(_written_out),
+    ]
     currency: Currency
 
 

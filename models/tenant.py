@@ -11,6 +11,7 @@ from pydantic import Field, StringConstraints
 from pymongo import ASCENDING, DESCENDING, IndexModel
 
 from models.base import PlatformDocument, Versioned
+from models.references import PlatformReference, WhenGone
 from models.values import (
     Address,
     Colour,
@@ -22,6 +23,7 @@ from models.values import (
     NumberFormat,
     Phone,
     Subdomain,
+    Symbol,
     Timezone,
     Value,
     now,
@@ -64,7 +66,7 @@ class ClinicSettings(Value):
 
     timezone: Timezone = "UTC"
     currency: Currency = "USD"
-    currency_symbol: Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=6)] | None = None
+    currency_symbol: Symbol | None = None
     currency_position: CurrencyPosition = CurrencyPosition.BEFORE
     date_format: DateFormat = "MM/DD/YYYY"
     time_format: TimeFormat = TimeFormat.H12
@@ -121,6 +123,8 @@ class Tenant(Versioned, PlatformDocument):
     subscription: Subscription = Field(default_factory=Subscription.trial)
     deletion_started_at: datetime | None = None
     """Set once the clinic's data is being purged; it never becomes active again."""
+    deletion_counts: dict[str, int] = Field(default_factory=dict)
+    """What was found when the purge began: documents per collection."""
 
     class Settings:
         name = "tenants"
@@ -136,7 +140,7 @@ class Tombstone(PlatformDocument):
     """A deleted clinic: keeps its subdomain and id from ever being given out again."""
 
     subdomain: str
-    tenant_id_was: PydanticObjectId
+    tenant_id_was: Annotated[PydanticObjectId, PlatformReference("tenants", WhenGone.KEEP)]
     name: str
     deleted_at: datetime = Field(default_factory=now)
     counts: dict[str, int] = Field(default_factory=dict)

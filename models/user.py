@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from datetime import datetime
 from enum import StrEnum
+from typing import Annotated
 
 from beanie import PydanticObjectId
 from pydantic import Field
 from pymongo import ASCENDING, IndexModel
 
 from models.base import PlatformDocument, Versioned
+from models.references import PlatformReference, Reference, WhenGone
 from models.values import Email, Name, now
 
 
@@ -45,12 +47,12 @@ class MembershipStatus(StrEnum):
 class Membership(Versioned, PlatformDocument):
     """Binds a person to a clinic and to a role there. Read live for each request."""
 
-    user_id: PydanticObjectId
-    clinic_id: PydanticObjectId
-    role_id: PydanticObjectId
+    user_id: Annotated[PydanticObjectId, PlatformReference("users", WhenGone.HOLD)]
+    clinic_id: Annotated[PydanticObjectId, PlatformReference("tenants", WhenGone.DELETE)]
+    role_id: Annotated[PydanticObjectId, Reference("roles")]
     role: str
     """The role's name, kept here so that a person's list of clinics needs no look into the clinics."""
-    staff_id: PydanticObjectId | None = None
+    staff_id: Annotated[PydanticObjectId, Reference("staff")] | None = None
     status: MembershipStatus = MembershipStatus.ACTIVE
 
     class Settings:
@@ -58,6 +60,7 @@ class Membership(Versioned, PlatformDocument):
         indexes = (
             IndexModel([("user_id", ASCENDING), ("clinic_id", ASCENDING)], name="user_clinic", unique=True),
             IndexModel([("clinic_id", ASCENDING), ("role_id", ASCENDING)], name="clinic_role"),
+            IndexModel([("staff_id", ASCENDING)], name="staff"),
         )
 
 
@@ -65,9 +68,11 @@ class Session(PlatformDocument):
     """One sign-in on one device. The token only names it; everything else is checked here."""
 
     id: str  # type: ignore[assignment]  # a random name of its own, not an ObjectId
-    user_id: PydanticObjectId
+    user_id: Annotated[PydanticObjectId, PlatformReference("users", WhenGone.DELETE)]
     token_version: int
-    clinic_ids: list[PydanticObjectId] = Field(default_factory=list)
+    clinic_ids: Annotated[list[PydanticObjectId], PlatformReference("tenants", WhenGone.PULL)] = Field(
+        default_factory=list
+    )
     created_at: datetime = Field(default_factory=now)
     last_seen_at: datetime = Field(default_factory=now)
     expires_at: datetime

@@ -30,8 +30,9 @@ _CURRENCIES = frozenset(
     ).split()
 )
 _INVISIBLE = re.compile(
-    "[\u0000-\u0008\u000b\u000c\u000e-\u001f\u007f-\u009f\u200b\u200e\u200f\u202a-\u202e\u2060-\u2069\ufeff\ud800-\udfff]"
+    "[\u0000-\u0008\u000b\u000c\u000e-\u001f\u007f-\u009f\u061c\u200b\u200e\u200f\u202a-\u202e\u2060-\u2069\ufeff\ud800-\udfff]"
 )
+_BREAK = re.compile("[\t\n\r\u2028\u2029]")
 
 
 def now() -> datetime:
@@ -44,6 +45,12 @@ def _visible(text: str) -> str:
     if _INVISIBLE.search(text):
         raise ValueError("must not contain control or invisible characters")
     return unicodedata.normalize("NFC", text)
+
+
+def _one_line(text: str) -> str:
+    if _BREAK.search(text):
+        raise ValueError("must be one line without tabs")
+    return _visible(text)
 
 
 def _subdomain(text: str) -> str:
@@ -82,14 +89,14 @@ def _email(address: str) -> str:
 
 
 def _phone(number: str) -> str:
-    if not 4 <= sum(char.isdigit() for char in number) <= 20 or re.search(r"[^\d\s()+./x#*-]", number):
+    if not 4 <= sum(char.isdigit() for char in number) <= 20 or re.search(r"[^\d ()+./x#*-]", number):
         raise ValueError("is not a valid phone number")
     return number
 
 
-Line = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=200), AfterValidator(_visible)]
+Line = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=200), AfterValidator(_one_line)]
 """One line of text, 1–200 characters."""
-Name = Annotated[str, StringConstraints(strip_whitespace=True, min_length=2, max_length=120), AfterValidator(_visible)]
+Name = Annotated[str, StringConstraints(strip_whitespace=True, min_length=2, max_length=120), AfterValidator(_one_line)]
 """A name, 2–120 characters."""
 Text = Annotated[str, StringConstraints(strip_whitespace=True, max_length=5000), AfterValidator(_visible)]
 """Free text, up to 5,000 characters."""
@@ -104,6 +111,9 @@ DateFormat = Annotated[str, AfterValidator(_date_format)]
 Email = Annotated[str, StringConstraints(strip_whitespace=True, max_length=254), AfterValidator(_email)]
 Phone = Annotated[str, StringConstraints(strip_whitespace=True, max_length=40), AfterValidator(_phone)]
 Colour = Annotated[str, StringConstraints(pattern=r"^#[0-9a-fA-F]{6}$")]
+ZipCode = Annotated[str, StringConstraints(strip_whitespace=True, max_length=20), AfterValidator(_one_line)]
+Symbol = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=6), AfterValidator(_one_line)]
+"""A currency symbol, 1–6 characters."""
 
 
 class Value(BaseModel):
@@ -118,7 +128,7 @@ class Address(Value):
     street: Line | None = None
     city: Line | None = None
     state: Line | None = None
-    zip_code: Annotated[str, StringConstraints(strip_whitespace=True, max_length=20)] | None = None
+    zip_code: ZipCode | None = None
     country: Line | None = None
 
 

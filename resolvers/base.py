@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from bson import ObjectId
 from strawberry.types.field import StrawberryField
 
 from app.errors import NotFound
@@ -15,8 +14,7 @@ from app.graphql.fields import model_of
 from app.graphql.inputs import object_id
 from app.graphql.paging import DEFAULT_PAGE, Page, Sort, read_page
 from app.graphql.selection import columns, projection
-from app.services.changes import change_row, row_of
-from app.services.references import check_references
+from app.services import catalog
 
 
 class Resolver:
@@ -57,26 +55,29 @@ class Resolver:
         return await read_page(info, row, Page(where, sort, first, after))
 
     @staticmethod
-    async def create(document: Any) -> dict[str, Any]:
-        """Stores a new document whose references stay inside the clinic; answers with its row."""
-        await check_references(type(document), row_of(document), at="input")
-        await document.insert()
-        return row_of(document)
+    async def create(row: type, values: Mapping[str, Any]) -> Any:
+        """Stores a new document from the values of an input; answers with its row."""
+        return await catalog.create(model_of(row), values)
 
     @staticmethod
-    async def change(row: type, id: ObjectId, version: int, values: Mapping[str, Any]) -> Any:
-        """Applies checked `values` to the document of that version; answers with its new row.
+    async def change(row: type, changes: Mapping[str, Any]) -> Any:
+        """Applies the values of an input to the document of the `id` and `version` among them; its new row.
 
-        Raises NOT_FOUND at `input.id`, or CONFLICT when the document has another version by now.
+        Raises NOT_FOUND at `input.id`, or CONFLICT at `input.version` when it has another version by now.
         """
-        model = model_of(row)
-        await check_references(model, values, at="input")
-        return await change_row(model, id, version, values)
+        values = dict(changes)
+        key, version = object_id(values.pop("id"), "input.id"), values.pop("version")
+        return await catalog.change(model_of(row), key, version, values)
 
     @staticmethod
-    async def archive(row: type, id: ObjectId, version: int, archived_at: Any) -> Any:
-        """Marks a document as archived (or, with None, as in use again); answers with its new row."""
-        return await change_row(model_of(row), id, version, {"archived_at": archived_at})
+    async def archive(row: type, id: str, version: int) -> Any:
+        """Takes the document of that version out of use; answers with its new row."""
+        return await catalog.archive(model_of(row), object_id(id, "input.id"), version)
+
+    @staticmethod
+    async def restore(row: type, id: str, version: int) -> Any:
+        """Takes the document of that version back into use; answers with its new row."""
+        return await catalog.restore(model_of(row), object_id(id, "input.id"), version)
 
 
 def shown(row: Any) -> Any:

@@ -9,12 +9,14 @@ from typing import TYPE_CHECKING, Annotated, Any
 import strawberry
 from strawberry import Maybe
 
+from app.errors import ValidationFailed
 from app.graphql.access import field
 from app.graphql.context import Info
 from app.graphql.fields import Row, computed, related, row_type, stored
 from app.graphql.inputs import given, object_id
 from app.graphql.paging import DEFAULT_PAGE, Connection, Sort
 from app.graphql.related_pages import After, First, related_page
+from app.graphql.selection import columns, projection
 from app.permissions import Permission
 from app.services import patients as service
 from models import Patient, PatientRecord
@@ -174,7 +176,7 @@ class ArchivePatientInput:
 @strawberry.input(description="The clinic's own notes on a patient.")
 class UpdatePatientNotesInput:
     id: strawberry.ID = strawberry.field(description="The patient.")
-    notes: str | None = strawberry.field(description="The notes; null clears them.")
+    notes: Maybe[str | None] = strawberry.field(description="The notes; null clears them.")
 
 
 @strawberry.type
@@ -200,7 +202,8 @@ class PatientQuery(Resolver):
 
     @field(Permission.PATIENT_READ, description="Patients here who may be the same person as the one described.")
     async def possible_duplicates(self, info: Info, input: CreatePatientInput) -> list[PatientType]:
-        return shown(await service.possible_duplicates(_values(input)))
+        wanted = projection(columns(info, PatientType))
+        return shown(await service.possible_duplicates(_values(input), wanted))
 
 
 @strawberry.type
@@ -217,8 +220,9 @@ class PatientMutation(Resolver):
 
     @field(Permission.PATIENT_UPDATE, description="Replaces the clinic's own notes on a patient.")
     async def update_patient_notes(self, info: Info, input: UpdatePatientNotesInput) -> PatientType:
-        key = object_id(input.id, "input.id")
-        await service.write_notes(key, input.notes)
+        if input.notes is None:
+            raise ValidationFailed.at("input.notes", "must be given; null clears them")
+        await service.write_notes(object_id(input.id, "input.id"), input.notes.value)
         return await self._shown(info, input.id)
 
     @field(Permission.PATIENT_ARCHIVE, description="Puts a patient's record here away. Other clinics are untouched.")

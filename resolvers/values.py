@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from datetime import date
 from decimal import Decimal
-from enum import EnumMeta
+from enum import Enum, EnumMeta
 
 import strawberry
 
 from app.graphql.fields import Row, computed, row_type, stored
+from app.graphql.paging import Sort
 from models.patient import RecordStatus, Sex
 from models.tenant import CurrencyPosition, Language, TenantStatus, TimeFormat
 
@@ -80,6 +82,24 @@ class AddressInput:
     state: str | None = strawberry.field(default=None, description="State, province or region.")
     zip_code: str | None = strawberry.field(default=None, description="Postal code.")
     country: str | None = strawberry.field(default=None, description="Country.")
+
+
+@strawberry.enum(description="The order of a list of named things.")
+class NameSort(Enum):
+    NAME_ASC = strawberry.enum_value("name_asc", description="By name, A first.")
+    NAME_DESC = strawberry.enum_value("name_desc", description="By name, Z first.")
+
+
+NAME_ORDERS: Mapping[NameSort, Sort] = {
+    NameSort.NAME_ASC: [("name_key", 1), ("_id", 1)],
+    NameSort.NAME_DESC: [("name_key", -1), ("_id", -1)],
+}
+
+
+@strawberry.input(description="What to archive or to restore.")
+class ArchiveInput:
+    id: strawberry.ID = strawberry.field(description="Which one.")
+    version: int = strawberry.field(description="The version that the step is based on.")
 
 
 def day(column: str, description: str) -> date | None:

@@ -14,7 +14,7 @@ from types import FrameType
 from typing import Any
 
 from dotenv import dotenv_values
-from pymongo import AsyncMongoClient, MongoClient
+from pymongo import MongoClient
 from pymongo.errors import ConfigurationError as BadUri
 from pymongo.errors import InvalidURI, OperationFailure, PyMongoError
 from rich.console import Console
@@ -148,10 +148,11 @@ def prepare_database(settings: Settings) -> DemoSummary:
 
 async def _prepare(settings: Settings) -> DemoSummary:
     # Loaded late: the start has told of its first steps by then.
+    from app.db.client import make_client
     from app.db.schema import apply_schema
     from scripts.seed_data import seed_demo
 
-    async with AsyncMongoClient[dict[str, Any]](settings.mongodb_uri) as client:
+    async with make_client(settings) as client:
         await apply_schema(client, settings)
         return await seed_demo(client, settings)
 

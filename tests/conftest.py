@@ -101,9 +101,7 @@ def _mongod_of(config: pytest.Config) -> str:
 def _throwaway_mongod() -> Iterator[str]:
     """Keeps its data in memory where the machine has a folder for that."""
     shared_memory = Path("/dev/shm")  # noqa: S108 - mkdtemp makes a private folder in it
-    folder = Path(
-        tempfile.mkdtemp(prefix="polyclinic-", dir=shared_memory if _is_roomy(shared_memory) else None)
-    )
+    folder = Path(tempfile.mkdtemp(prefix="polyclinic-", dir=shared_memory if _is_roomy(shared_memory) else None))
     try:
         with embedded_mongod(folder, cache_gb=0.5, keep=False) as uri:
             yield uri

@@ -17,13 +17,14 @@ CACHE_SIZE = 10_000
 _cache: OrderedDict[tuple[ObjectId, ObjectId, int], Rights] = OrderedDict()
 
 
-async def rights_of(role_id: ObjectId, version: int, scope: Scope) -> Rights:
-    """The role's name and permissions at the scope's clinic.
+async def rights_of(membership_id: ObjectId, version: int, role_id: ObjectId, scope: Scope) -> Rights:
+    """The name and permissions of the role that a membership gives at the scope's clinic.
 
     `version` is that of the membership that was just read. Whatever changes a role raises the version of its
-    memberships in the same transaction (`renew_rights`), so a cached entry can never outlive a change.
+    memberships in the same transaction (`renew_rights`), so a cached entry can never outlive a change. Entries are
+    kept per membership: a newer member's version may equal one that an older member had before the change.
     """
-    key = (scope.tenant_id, role_id, version)
+    key = (membership_id, role_id, version)
     rights = _cache.get(key)
     if rights is None:
         with open_scope(scope):

@@ -159,7 +159,7 @@ async def _with_actor(scope: Scope, claims: Claims, row: dict[str, Any]) -> Scop
     role: str | None = None
     permissions: frozenset[Permission] = frozenset()
     if entered and works_here:
-        role, permissions = await rights_of(membership["role_id"], membership["version"], scope)
+        role, permissions = await rights_of(membership["_id"], membership["version"], membership["role_id"], scope)
     actor = Actor(
         user_id=user["_id"],
         session_id=row["_id"],

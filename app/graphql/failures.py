@@ -16,7 +16,13 @@ from app.errors import AppError, Conflict, ErrorCode, Internal, Unavailable, Val
 from app.services.changes import complaints
 
 log = structlog.get_logger(__name__)
-_VARIABLE = re.compile(r"Variable '\$(\w+)' (?:has|got) invalid value.*?(?: at '(?:\$?)([\w.\[\]]+)')?", re.DOTALL)
+_MISFIT = re.compile(
+    r"(?:Variable '\$|Argument ')(?P<name>\w+)'[^:]*? "
+    r"(?:has invalid value(?: at (?P<place>[\w.\[\]]+))?: |of required type .* was not provided\.)"
+)
+"""How graphql-core begins when a variable or an argument does not fit its type."""
+_FIELD = re.compile(r"(?:required|unknown) field '(\w+)'")
+"""How it names a field that is missing or one too many."""
 
 STATUS_WITHOUT_DATA = {
     ErrorCode.UNAUTHENTICATED: 401,
@@ -45,7 +51,7 @@ def expected(error: BaseException | None) -> AppError | None:
 
 def render(error: GraphQLError, request_id: str) -> dict[str, Any]:
     """One entry of `errors`. Unforeseen failures are logged with their stack and shown as INTERNAL."""
-    known = expected(error.original_error) if error.original_error else _client_mistake(error)
+    known = _client_mistake(error) or expected(error.original_error)
     if known is None:
         log.error("unforeseen failure in a resolver", path=error.path, exc_info=error.original_error)
         known = Internal()
@@ -64,13 +70,20 @@ def describe(error: AppError, request_id: str) -> dict[str, Any]:
     return {"code": error.code.value, "requestId": request_id, "fields": fields, **error.extensions()}
 
 
-def _client_mistake(error: GraphQLError) -> AppError:
-    """graphql-core's own findings: syntax, validation, and variables that do not fit."""
-    found = _VARIABLE.match(error.message)
-    if found is None:
-        return ValidationFailed(error.message)
-    place = re.search(r" at '\$?([\w.\[\]]+)'", error.message)
-    return ValidationFailed.at(place.group(1) if place else found.group(1), error.message)
+def _client_mistake(error: GraphQLError) -> AppError | None:
+    """graphql-core's own findings: syntax, validation, and values that do not fit. None for everything else.
+
+    What it finds when it runs a field may also be our own mistake, such as a value that its type cannot show; only
+    the argument's place tells that it is the client's.
+    """
+    if error.original_error is not None and not isinstance(error.original_error, GraphQLError):
+        return None
+    misfit = _MISFIT.match(error.message)
+    if misfit is not None:
+        wrong, _, _ = error.message[misfit.end() :].partition(", found: ")  # leaves out what the client sent
+        steps = re.findall(r"\w+", misfit["place"] or "") + _FIELD.findall(wrong)
+        return ValidationFailed.at(".".join((misfit["name"], *steps)), wrong or "must be given")
+    return ValidationFailed(error.message) if error.path is None else None
 
 
 def status_of(data: dict[str, Any] | None, codes: Sequence[ErrorCode]) -> int:

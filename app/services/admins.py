@@ -11,7 +11,7 @@ from app.db.transactions import in_transaction
 from app.errors import Conflict, InvalidState, NotFound, ValidationFailed
 from app.permissions import ADMIN
 from app.services.audit import record
-from app.services.onboarding import AdminForm, admin_profile, person
+from app.services.onboarding import AdminForm, admin_profile, membership_of, person
 from app.tenancy.crossing import tenant_scope
 from app.tenancy.scope import current_scope
 from models import Membership, Role, Staff, Tenant, User
@@ -73,16 +73,16 @@ async def _employ(user: User, name: str, phone: str | None, session: AsyncClient
     role = await Role.find_one({"name": ADMIN}, session=session)
     if role is None:
         raise NotFound("The clinic has no admin role.")
-    here = {"user_id": user.id, "clinic_id": current_scope().tenant_id}
-    held = await Membership.find_one(here, session=session)
-    if held is not None and held.role == ADMIN and held.status is MembershipStatus.ACTIVE:
+    clinic_id = current_scope().tenant_id
+    held = await Membership.guarded().find_one({"user_id": user.id, "clinic_id": clinic_id}, session=session)
+    if held is not None and (held["role"], held["status"]) == (ADMIN, MembershipStatus.ACTIVE.value):
         raise InvalidState(f"{user.email} is an admin of this clinic already.")
     staff = await Staff.find_one({"user_id": user.id}, session=session)
     staff = staff or await admin_profile(user, name, phone, session)
-    values = {"role_id": role.id, "role": ADMIN, "staff_id": staff.id}
+    wanted = membership_of(user, staff, role)
     if held is None:
-        held = await Membership(**here, **values).insert(session=session)
+        await wanted.insert(session=session)
     else:
-        active = {"status": MembershipStatus.ACTIVE}
-        await Membership.change(held.id, held.version, {**values, **active}, session=session)
-    await record("membership.add_admin", subject=held, session=session)
+        values = wanted.model_dump(include={"role_id", "role", "staff_id", "status"})
+        wanted = await Membership.change(held["_id"], held["version"], values, session=session)
+    await record("membership.add_admin", subject=wanted, session=session)

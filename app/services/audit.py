@@ -9,9 +9,7 @@ from app.tenancy.scope import current_scope
 from models import AuditEntry
 
 
-async def record(
-    action: str, *, subject: Document | None = None, session: AsyncClientSession | None = None
-) -> None:
+async def record(action: str, *, subject: Document | None = None, session: AsyncClientSession | None = None) -> None:
     """Adds an entry for the scope's actor at the scope's clinic. `subject` is named by collection and id."""
     scope = current_scope()
     entry = AuditEntry(

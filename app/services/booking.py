@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Awaitable, Mapping
-from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -12,72 +10,23 @@ from bson import ObjectId
 from pymongo import ReturnDocument
 from pymongo.errors import DuplicateKeyError
 
-from app.errors import Conflict, FieldError, Forbidden, InvalidState, NotFound, SlotTaken, ValidationFailed
+from app.errors import Conflict, FieldError, Forbidden, InvalidState, NotFound, SlotTaken
 from app.permissions import Permission
 from app.services.changes import Row, build, checked, row_of, storable
 from app.services.idempotency import mark_of, once
-from app.services.scheduling.claims import (
-    MAX_DURATION,
-    Lane,
-    check_duration,
-    check_year,
-    claims_for,
-    doctor_prefix,
-    patient_prefix,
-    room_prefix,
-)
-from app.services.scheduling.diary import Diary, absences_of, open_diary
-from app.services.scheduling.parties import Parties, check_parties, person_of, read_parties
-from app.services.scheduling.slots import MAX_DAYS
+from app.services.scheduling.claims import Lane
+from app.services.scheduling.plan import Plan, alternatives, planned
 from app.tenancy.scope import current_scope
 from models import Appointment
 from models.appointment import MOVABLE, TRANSITIONS, AppointmentStatus, HistoryEntry, RequestMark
 from models.values import now
 
-ALTERNATIVES = 5
 MAX_STEPS = 500
 """So many changes one appointment may see: it bounds the history that it carries."""
 
 _CANCELLABLE = frozenset(state for state, after in TRANSITIONS.items() if AppointmentStatus.CANCELLED in after)
 _PARTIES = ("doctor_id", "patient_id", "room_id", "service_id")
 _TEXTS = ("reason", "notes", "overbook_reason")
-
-
-@dataclass(frozen=True, slots=True)
-class Plan:
-    """Time that may be booked if it is still free. `own` are claims that would be given up for it."""
-
-    diary: Diary
-    person: str
-    patient_id: ObjectId
-    room_id: ObjectId | None
-    lane: Lane
-    start: datetime
-    end: datetime
-    own: frozenset[str] = frozenset()
-
-    @property
-    def prefixes(self) -> list[str]:
-        """What the claims of this plan begin with."""
-        found = [doctor_prefix(self.person, self.lane)]
-        if self.lane == "regular":
-            found += [room_prefix(str(self.room_id))] if self.room_id else []
-            found += [patient_prefix(str(current_scope().tenant_id), str(self.patient_id))]
-        return found
-
-    @property
-    def claims(self) -> list[str]:
-        """What the time is claimed by. Raises VALIDATION_FAILED at `input.startsAt` off the 5-minute grid."""
-        return claims_for(
-            doctor=self.person,
-            room=str(self.room_id) if self.room_id else None,
-            patient=str(self.patient_id),
-            tenant=str(current_scope().tenant_id),
-            start=self.start,
-            end=self.end,
-            lane=self.lane,
-            path="input.startsAt",
-        )
 
 
 class _Taken(SlotTaken):
@@ -128,7 +77,7 @@ async def cancel(appointment_id: ObjectId, version: int | None, reason: str) -> 
     return await _compare_and_set(row, version, _CANCELLABLE, {**change, "$unset": {"claims": ""}})
 
 
-# --- booking --------------------------------------------------------------------------------------------------------
+# --- booking --------------------------------------------------------------------------------------
 
 
 async def _book(values: Mapping[str, Any], mark: RequestMark | None) -> Row:
@@ -136,7 +85,7 @@ async def _book(values: Mapping[str, Any], mark: RequestMark | None) -> Row:
     lane = _lane(texts.get("overbook_reason"))
     ids = {name: values.get(name) for name in _PARTIES}
     start = values["starts_at"]
-    plan = await _plan(ids, ids, start, values.get("duration_minutes"), lane)
+    plan = await planned(ids, ids, start, values.get("duration_minutes"), lane)
     appointment: Appointment = build(
         Appointment,
         {
@@ -166,56 +115,21 @@ def _lane(overbook_reason: str | None) -> Lane:
     return "overbook"
 
 
-async def _plan(
-    ids: Mapping[str, Any],
-    chosen: Mapping[str, Any],
-    start: datetime,
-    minutes: int | None,
-    lane: Lane,
-    own: frozenset[str] = frozenset(),
-) -> Plan:
-    """A plan for the appointment of `ids`, when the clinic's rules allow it; `chosen` are the ids to look at."""
-    check_year(start, "input.startsAt")
-    doctor_id = ids["doctor_id"]
-    parties, diary, absences = await asyncio.gather(
-        read_parties(chosen), open_diary(doctor_id), absences_of(doctor_id, start, start + MAX_DURATION)
-    )
-    check_parties(parties)
-    end = start + length(parties, minutes, diary)
-    diary.refuse_unbookable(start, end, absences)
-    doctor = parties["doctor_id"]
-    if doctor is None:
-        raise NotFound.at("input.doctorId")
-    return Plan(diary, person_of(doctor), ids["patient_id"], ids.get("room_id"), lane, start, end, own)
+# --- moving ---------------------------------------------------------------------------------------
 
 
-def length(parties: Parties, minutes: int | None, diary: Diary, *, path: str = "input.durationMinutes") -> timedelta:
-    """How long an appointment takes: as its service says, else `minutes`, else the clinic's usual slot."""
-    service = parties.get("service_id")
-    if service is not None:
-        return timedelta(minutes=service["duration_minutes"])
-    if minutes is None:
-        return diary.step
-    duration = timedelta(minutes=minutes)
-    check_duration(duration, path)
-    return duration
-
-
-# --- moving ---------------------------------------------------------------------------------------------------------
-
-
-async def _move(
-    appointment_id: ObjectId, version: int, values: Mapping[str, Any], mark: RequestMark | None
-) -> Row:
+async def _move(appointment_id: ObjectId, version: int, values: Mapping[str, Any], mark: RequestMark | None) -> Row:
     reason = checked(HistoryEntry, {"reason": values.get("reason")})["reason"]
     row = await _stored(appointment_id)
     _refuse(row, MOVABLE, version)
+    if len(row["history"]) >= MAX_STEPS:
+        raise InvalidState("The appointment was changed too often. Cancel it and book anew.")
     ids = {name: values.get(name, row.get(name)) for name in _PARTIES}
     chosen = {name: ids[name] for name in ("doctor_id", "room_id")}
     minutes = values.get("duration_minutes", (row["ends_at"] - row["starts_at"]) // timedelta(minutes=1))
     lane = _lane(row.get("overbook_reason"))
     own = frozenset(row.get("claims") or ())
-    plan = await _plan(ids, chosen, values["starts_at"], minutes, lane, own)
+    plan = await planned(ids, chosen, values["starts_at"], minutes, lane, own)
     step = _step("rescheduled", AppointmentStatus(row["status"]), plan.start, reason)
     change = _change(_times(plan), step, mark)
     try:
@@ -234,7 +148,7 @@ def _times(plan: Plan) -> Row:
     }
 
 
-# --- what changes of an appointment have in common --------------------------------------------------------------------
+# --- what changes of an appointment have in common ------------------------------------------------
 
 
 async def _stored(appointment_id: ObjectId) -> Row:
@@ -245,15 +159,13 @@ async def _stored(appointment_id: ObjectId) -> Row:
 
 
 def _refuse(row: Row, states: frozenset[AppointmentStatus], version: int | None) -> None:
-    """Raises INVALID_STATE or CONFLICT when an appointment in one of `states`, of that version, is not what `row` is."""
+    """Raises INVALID_STATE unless `row` is in one of `states`, CONFLICT unless it has the `version` asked for."""
     status = AppointmentStatus(row["status"])
     if status not in states:
         steps = ", ".join(sorted(step.name for step in TRANSITIONS[status])) or "nothing"
         raise InvalidState(f"The appointment is {status.name}. What may follow: {steps}.")
     if version is not None and version != row["version"]:
         raise Conflict(fields=[FieldError("input.version", "Is not the present version.")])
-    if len(row["history"]) >= MAX_STEPS and AppointmentStatus.CANCELLED in TRANSITIONS[status] - states:
-        raise InvalidState("The appointment was changed too often. Cancel it and book anew.")
 
 
 async def _compare_and_set(
@@ -267,12 +179,10 @@ async def _compare_and_set(
 
     A unique index does not compare a document with itself, so a mark that is here already is looked for by hand.
     """
-    asked: Row = {"_id": row["_id"], "version": row["version"], "status": {"$in": sorted(states)}}
+    asked: Row = {"_id": row["_id"], "version": row["version"], "status": {"$in": [state.value for state in states]}}
     if mark is not None:
         asked["requests.id"] = {"$ne": mark.id}
-    stored = await Appointment.guarded().find_one_and_update(
-        asked, change, return_document=ReturnDocument.AFTER
-    )
+    stored = await Appointment.guarded().find_one_and_update(asked, change, return_document=ReturnDocument.AFTER)
     if stored is None:
         _refuse(await _stored(row["_id"]), states, version)
         raise Conflict(fields=[FieldError("input.version", "Is not the present version.")])
@@ -296,7 +206,7 @@ def _actor_id() -> Any:
     return actor.user_id if actor is not None else None
 
 
-# --- taken ------------------------------------------------------------------------------------------------------------
+# --- taken ----------------------------------------------------------------------------------------
 
 
 def _taken_or(error: DuplicateKeyError, plan: Plan) -> Exception:
@@ -310,21 +220,4 @@ async def _offering(work: Awaitable[Row]) -> Row:
     try:
         return await work
     except _Taken as taken:
-        raise SlotTaken(await _alternatives(taken.plan)) from None
-
-
-async def _alternatives(plan: Plan) -> list[datetime]:
-    """The next starts that are free for the same doctor, room and patient, up to the clinic's horizon.
-
-    Looks at a few days first, as the next free time is near as a rule.
-    """
-    diary = plan.diary
-    first, span = plan.start.astimezone(diary.zone).date(), 2
-    found: list[datetime] = []
-    while first <= diary.last_day and len(found) < ALTERNATIVES:
-        last = min(first + timedelta(days=span - 1), diary.last_day)
-        found += await diary.free(
-            first, last, plan.end - plan.start, prefixes=plan.prefixes, not_before=plan.start, own=plan.own
-        )
-        first, span = last + timedelta(days=1), min(2 * span, MAX_DAYS)
-    return found[:ALTERNATIVES]
+        raise SlotTaken(await alternatives(taken.plan)) from None

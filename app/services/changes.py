@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from decimal import Decimal
 from enum import Enum
@@ -19,6 +20,7 @@ from app.errors import Conflict, FieldError, NotFound, ValidationFailed
 
 Row = dict[str, Any]
 _encode = Encoder(to_db=True)
+_DECIMAL = re.compile(r"Decimal\('([^']*)'\)")
 
 
 def build(model: type[BaseModel], values: Mapping[str, Any], *, at: str = "input") -> Any:
@@ -32,7 +34,7 @@ def build(model: type[BaseModel], values: Mapping[str, Any], *, at: str = "input
 @cache
 def _adapter(model: type[BaseModel], name: str) -> TypeAdapter[Any]:
     field = model.model_fields[name]
-    annotation: Any = Annotated[field.annotation, *field.metadata]
+    annotation: Any = Annotated[field.annotation, *field.metadata] if field.metadata else field.annotation
     return TypeAdapter(annotation)
 
 
@@ -66,7 +68,7 @@ def complaints(error: ValidationError, at: str) -> list[FieldError]:
     found = []
     for one in error.errors(include_url=False, include_context=False, include_input=False):
         steps = (to_camel(step) if isinstance(step, str) else str(step) for step in one["loc"])
-        message = one["msg"].removeprefix("Value error, ")
+        message = _DECIMAL.sub(r"\1", one["msg"].removeprefix("Value error, "))
         found.append(FieldError(".".join(filter(None, (at, *steps))), message))
     return found
 
@@ -77,22 +79,29 @@ def row_of(document: Document) -> Row:
     return encoded
 
 
+def another_version() -> Conflict:
+    """The failure of a change that is based on another version than the present one."""
+    return Conflict(fields=[FieldError("input.version", "is not the present version")])
+
+
 async def change_row(
     model: Any,
     id: ObjectId,
     version: int,
     values: Mapping[str, Any],
     *,
+    state: Mapping[str, Any] | None = None,
     session: AsyncClientSession | None = None,
 ) -> Row:
     """Sets checked `values` on the document of that id and version, in one atomic step; answers with its new row.
 
-    Raises NOT_FOUND at `input.id`, or CONFLICT at `input.version` when it has another version by now.
+    `state` is what else must hold of it. Raises NOT_FOUND at `input.id`, or CONFLICT at `input.version` when it has
+    another version by now or `state` does not hold.
     """
     try:
-        document: Document = await model.change(id, version, values, session=session)
+        document: Document = await model.change(id, version, values, filter=state, session=session)
     except NotFound:
         raise NotFound.at("input.id") from None
     except Conflict:
-        raise Conflict(fields=[FieldError("input.version", "is not the present version")]) from None
+        raise another_version() from None
     return row_of(document)

@@ -11,15 +11,21 @@ from models import Counter
 
 async def next_number(name: str, *, session: AsyncClientSession | None = None) -> int:
     """The next number under `name` at this clinic, from 1. A number taken by work that failed stays unused."""
+    return (await next_numbers(name, 1, session=session))[0]
+
+
+async def next_numbers(name: str, count: int, *, session: AsyncClientSession | None = None) -> range:
+    """As `next_number`, for `count` numbers in a row."""
     try:
-        return await _step(name, session)
+        return await _step(name, count, session)
     except DuplicateKeyError:  # two firsts at once: one made the counter, now the other finds it
-        return await _step(name, session)
+        return await _step(name, count, session)
 
 
-async def _step(name: str, session: AsyncClientSession | None) -> int:
+async def _step(name: str, count: int, session: AsyncClientSession | None) -> range:
     row = await Counter.guarded().find_one_and_update(
-        {"name": name}, {"$inc": {"value": 1}}, upsert=True, return_document=ReturnDocument.AFTER, session=session
+        {"name": name}, {"$inc": {"value": count}}, upsert=True, return_document=ReturnDocument.AFTER, session=session
     )
     assert row is not None  # noqa: S101 - an upsert always answers with a document
-    return int(row["value"])
+    last = int(row["value"])
+    return range(last - count + 1, last + 1)

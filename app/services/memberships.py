@@ -9,10 +9,10 @@ from pymongo.asynchronous.client_session import AsyncClientSession
 
 from app.db.transactions import in_transaction
 from app.errors import Forbidden, InvalidState, NotFound
-from app.permissions import ADMIN
+from app.permissions import ADMIN, Permission
 from app.services.audit import record
 from app.tenancy.scope import Scope, current_scope
-from models import Membership, Role, Session, Staff, Tenant
+from models import Membership, Role, RolePermission, Session, Staff, Tenant
 from models.tenant import TenantStatus
 from models.user import MembershipStatus
 from models.values import now
@@ -49,16 +49,16 @@ async def clinics_of(scope: Scope) -> list[Row]:
 async def change_role(staff_id: ObjectId, role_id: ObjectId) -> None:
     """Gives a person who works here another role; it holds from their next request on.
 
-    Nobody gives or takes a level above their own, and the last admin stays one.
+    Nobody gives or takes a level above their own, nobody gives a right that they lack, and the last admin stays one.
     """
-    role = await Role.get(role_id)
-    if role is None:
-        raise NotFound.at("input.roleId")
-    await _require_level(role)
 
     async def work(session: AsyncClientSession) -> None:
+        role = await Role.find_one({"_id": role_id}, session=session)
+        if role is None:
+            raise NotFound.at("input.roleId")
         membership = await _membership_of(staff_id, session)
-        await _require_level(await Role.get(membership.role_id, session=session))
+        await _require_own(role, session)
+        await one_at_a_time(session)
         await _set(membership, {"role_id": role.id, "role": role.name}, session)
         await _keep_an_admin(session)
         await record("membership.change_role", subject=membership, session=session)
@@ -71,7 +71,7 @@ async def remove(staff_id: ObjectId) -> None:
 
     async def work(session: AsyncClientSession) -> None:
         membership = await _membership_of(staff_id, session)
-        await _require_level(await Role.get(membership.role_id, session=session))
+        await one_at_a_time(session)
         await _set(membership, {"status": MembershipStatus.REMOVED.value}, session)
         await _keep_an_admin(session)
         await record("membership.remove", subject=membership, session=session)
@@ -80,7 +80,10 @@ async def remove(staff_id: ObjectId) -> None:
 
 
 async def _membership_of(staff_id: ObjectId, session: AsyncClientSession) -> Membership:
-    """The live membership behind a staff profile of this clinic. Raises NOT_FOUND at `input.staffId`."""
+    """The live membership behind a staff profile of this clinic, if its role is not above the actor's.
+
+    Raises NOT_FOUND at `input.staffId`, or FORBIDDEN.
+    """
     staff = await Staff.find_one({"_id": staff_id}, session=session)
     found = None
     if staff is not None and staff.user_id is not None:
@@ -89,6 +92,9 @@ async def _membership_of(staff_id: ObjectId, session: AsyncClientSession) -> Mem
         )
     if found is None:
         raise NotFound.at("input.staffId")
+    present = await Role.find_one({"_id": found.role_id}, session=session)
+    if present is not None:
+        await require_level(present.level, session)
     return found
 
 
@@ -100,24 +106,37 @@ async def _set(membership: Membership, values: Row, session: AsyncClientSession)
     )
 
 
-async def _keep_an_admin(session: AsyncClientSession) -> None:
-    """Raises INVALID_STATE when the change would leave the clinic without an admin.
+async def one_at_a_time(session: AsyncClientSession) -> None:
+    """Lets no two transactions about who may do what at this clinic commit side by side.
 
-    Counting alone would let two transactions each remove the other's admin; writing to the tenant makes them
-    collide, so that one of them counts again after the other.
+    Each reads a snapshot, so that alone would let two of them each remove the other's admin, or one delete the role
+    that the other gives. Writing to the same document makes them collide; the later one starts over and sees more.
     """
-    clinic_id = current_scope().tenant_id
-    await Tenant.get_pymongo_collection().update_one({"_id": clinic_id}, {"$inc": {"version": 1}}, session=session)
+    await Tenant.get_pymongo_collection().update_one(
+        {"_id": current_scope().tenant_id}, {"$inc": {"version": 1}}, session=session
+    )
+
+
+async def _keep_an_admin(session: AsyncClientSession) -> None:
+    """Raises INVALID_STATE when the change would leave the clinic without an admin."""
     admins = await Membership.get_pymongo_collection().count_documents(
-        {"clinic_id": clinic_id, "role": ADMIN, "status": _ACTIVE}, session=session
+        {"clinic_id": current_scope().tenant_id, "role": ADMIN, "status": _ACTIVE}, session=session
     )
     if not admins:
         raise InvalidState("A clinic needs at least one admin.")
 
 
-async def _require_level(role: Role | None) -> None:
-    """Raises FORBIDDEN when the role stands above the actor's own."""
-    scope = current_scope()
-    own = await Role.find_one({"name": scope.signed_in.role})
-    if role is not None and (own is None or role.level > own.level):
+async def require_level(level: int, session: AsyncClientSession) -> None:
+    """Raises FORBIDDEN when `level` is above that of the actor's own role."""
+    own = await Role.find_one({"name": current_scope().signed_in.role}, session=session)
+    if own is None or level > own.level:
         raise Forbidden("This role stands above yours.")
+
+
+async def _require_own(role: Role, session: AsyncClientSession) -> None:
+    """Raises FORBIDDEN when the role's level or one of its rights is beyond the actor's own."""
+    await require_level(role.level, session)
+    documents = await RolePermission.find({"role_id": role.id}, session=session).to_list()
+    given = frozenset[Permission]().union(*(document.rights() for document in documents))
+    if not given <= current_scope().signed_in.permissions:
+        raise Forbidden("This role permits more than yours.")

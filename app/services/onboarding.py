@@ -20,6 +20,7 @@ from app.services.audit import record
 from app.services.changes import build
 from app.tenancy.crossing import tenant_scope
 from app.tenancy.directory import ref_of
+from app.tenancy.scope import current_scope
 from models import Membership, Role, RolePermission, Settings, Staff, Tenant, Tombstone, User
 from models.staff import StaffKind
 from models.tenant import SubscriptionStatus
@@ -58,9 +59,7 @@ def _object(value: Any) -> Any:
 class _Form(BaseModel):
     """Its fields are camelCase on the wire; unknown ones are refused."""
 
-    model_config = ConfigDict(
-        alias_generator=to_camel, validate_by_alias=True, validate_by_name=True, extra="forbid"
-    )
+    model_config = ConfigDict(alias_generator=to_camel, validate_by_alias=True, validate_by_name=True, extra="forbid")
 
 
 class AddressForm(Address):
@@ -201,9 +200,7 @@ async def open_clinic(form: OnboardingForm, user: User, session: AsyncClientSess
         roles, permissions = await seed_roles(session)
         staff = await admin_profile(user, form.admin.name, form.admin.phone, session)
         await Settings().insert(session=session)
-        await Membership(
-            user_id=user.id, clinic_id=tenant.id, role_id=roles[ADMIN].id, role=ADMIN, staff_id=staff.id
-        ).insert(session=session)
+        await membership_of(user, staff, roles[ADMIN]).insert(session=session)
         await record("clinic.open", subject=tenant, session=session)
     return Onboarded(tenant, user.email, roles, permissions)
 
@@ -220,6 +217,13 @@ async def admin_profile(user: User, name: str, phone: str | None, session: Async
     )
     await staff.insert(session=session)
     return staff
+
+
+def membership_of(user: User, staff: Staff, role: Role) -> Membership:
+    """Binds the person to the clinic in scope; not yet stored."""
+    bound = {"user_id": user.id, "clinic_id": current_scope().tenant_id, "staff_id": staff.id}
+    membership: Membership = build(Membership, {**bound, "role_id": role.id, "role": role.name}, at="")
+    return membership
 
 
 async def seed_roles(session: AsyncClientSession) -> tuple[dict[str, Role], int]:

@@ -10,22 +10,16 @@ from bson import ObjectId
 from pymongo.asynchronous.client_session import AsyncClientSession
 
 from app.db.transactions import in_transaction
-from app.errors import InvalidState, NotFound, ValidationFailed
-from app.services.changes import Row, build, change_row, checked, row_of
+from app.errors import InvalidState, NotFound
+from app.services.changes import Row, another_version, build, change_row, checked, row_of
 from app.services.counters import next_number
+from app.services.search import searched, starts_with
 from app.services.settings import clinic_settings
 from models import Patient, PatientRecord
 from models.patient import RecordStatus
 from models.values import now, phone_key, search_key
 
-SEARCH_LENGTH = 100
 DUPLICATES_SHOWN = 10
-_BEYOND = "\U0010ffff"
-
-
-def _starts_with(column: str, text: str) -> dict[str, Any]:
-    """An index range instead of a regular expression, so user text is never a pattern."""
-    return {column: {"$gte": text, "$lt": text + _BEYOND}}
 
 
 async def listed(*, search: str | None, born: date | None, archived: bool) -> dict[str, Any]:
@@ -33,29 +27,34 @@ async def listed(*, search: str | None, born: date | None, archived: bool) -> di
     where: list[Mapping[str, Any]] = [Patient.archived_here() if archived else Patient.active_here()]
     if born is not None:
         where.append({"birth_date": born.isoformat()})
-    if search and search.strip():
-        where.append(await _matching(search.strip()))
+    if wanted := searched(search):
+        where.append(await _matching(wanted))
     return {"$and": where}
 
 
 async def _matching(search: str) -> dict[str, Any]:
-    if len(search) > SEARCH_LENGTH:
-        raise ValidationFailed.at("filter.search", f"must have at most {SEARCH_LENGTH} characters")
     if "@" in search:
-        return _starts_with("email", search.casefold())
+        return starts_with("email", search.lower())
     key = search_key(search)
-    either = [_starts_with("name_key", key), _starts_with("given_key", key)]
+    either = [starts_with("name_key", key), starts_with("given_key", key)]
     digits = "".join(char for char in search if char.isdigit())
     if len(digits) >= 3:
-        either += [_starts_with("phone_key", one) for one in {digits, phone_key(search) or digits}]
+        either += [starts_with("phone_key", one) for one in {digits, phone_key(search) or digits}]
         coded = await PatientRecord.rows({"code": search.upper()}, projection={"patient_id": 1}, limit=1)
         either += [{"_id": row["patient_id"]} for row in coded]
     return {"$or": either}
 
 
+def _patient(values: Mapping[str, Any]) -> Patient:
+    """A new patient from input values, which also hold the clinic's notes."""
+    patient: Patient = build(Patient, {name: value for name, value in values.items() if name != "notes"})
+    return patient.keyed()
+
+
 async def register(values: Mapping[str, Any]) -> Row:
     """Stores a patient and this clinic's record of them, with the next code; both or neither."""
-    patient: Patient = build(Patient, {k: v for k, v in values.items() if k != "notes"}).keyed()
+    patient = _patient(values)
+    notes = checked(PatientRecord, {"notes": values.get("notes")})  # before a number is taken
     settings = await clinic_settings()
     number = await next_number("patient_code")
     record: PatientRecord = build(
@@ -63,7 +62,7 @@ async def register(values: Mapping[str, Any]) -> Row:
         {
             "patient_id": patient.id or ObjectId(),
             "code": f"{settings.patient_code_prefix}-{number:06d}",
-            "notes": values.get("notes"),
+            **notes,
         },
     )
     patient.id = record.patient_id
@@ -80,24 +79,28 @@ async def change(patient_id: ObjectId, version: int, changes: Mapping[str, Any])
     """Changes demographics of that version; the search keys follow."""
     values = checked(Patient, changes)
     if values.keys() & {"given_name", "family_name"}:
-        values |= await _name_keys(patient_id, values)
+        values |= await _name_keys(patient_id, version, values)
     if "phone" in values:
         values["phone_key"] = phone_key(values["phone"])
     return await change_row(Patient, patient_id, version, values)
 
 
-async def _name_keys(patient_id: ObjectId, values: Mapping[str, Any]) -> dict[str, str]:
-    rows = await Patient.rows({"_id": patient_id}, projection={"given_name": 1, "family_name": 1}, limit=1)
+async def _name_keys(patient_id: ObjectId, version: int, values: Mapping[str, Any]) -> dict[str, str]:
+    """The search keys after a change of that very version's names; another version's would not fit them."""
+    wanted = {"given_name": 1, "family_name": 1, "version": 1}
+    rows = await Patient.rows({"_id": patient_id}, projection=wanted, limit=1)
     if not rows:
         raise NotFound.at("input.id")
+    if rows[0]["version"] != version:
+        raise another_version()
     names = {**rows[0], **values}
     given, family = names["given_name"], names["family_name"]
     return {"name_key": search_key(family, given), "given_key": search_key(given, family)}
 
 
-async def possible_duplicates(values: Mapping[str, Any]) -> list[Row]:
+async def possible_duplicates(values: Mapping[str, Any], projection: Mapping[str, int]) -> list[Row]:
     """This clinic's patients with the same phone, e-mail, or name and birth date. Never another clinic's."""
-    described: Patient = build(Patient, {k: v for k, v in values.items() if k != "notes"}).keyed()
+    described = _patient(values)
     either: list[dict[str, Any]] = []
     if described.phone_key:
         either.append({"phone_key": described.phone_key})
@@ -107,14 +110,14 @@ async def possible_duplicates(values: Mapping[str, Any]) -> list[Row]:
         either.append({"birth_date": described.birth_date, "name_key": described.name_key})
     if not either:
         return []
-    rows: list[Row] = await Patient.rows({"$or": either}, limit=DUPLICATES_SHOWN)
+    rows: list[Row] = await Patient.rows({"$or": either}, projection=projection, limit=DUPLICATES_SHOWN)
     return rows
 
 
 async def write_notes(patient_id: ObjectId, notes: str | None) -> None:
     """Replaces this clinic's notes on a patient."""
     values = checked(PatientRecord, {"notes": notes})
-    await _change_record(patient_id, {}, {**values, "updated_at": now()})
+    await _change_record(patient_id, {}, values)
 
 
 async def archive(patient_id: ObjectId) -> None:
@@ -147,10 +150,10 @@ async def _change_record(
 ) -> None:
     records = PatientRecord.guarded()
     done = await records.update_one(
-        {"patient_id": patient_id, **state}, {"$set": dict(values), "$inc": {"version": 1}}, session=session
+        {"patient_id": patient_id, **state}, {"$set": {**values, "updated_at": now()}, "$inc": {"version": 1}}, session=session
     )
     if done.matched_count:
         return
     if await records.find_one({"patient_id": patient_id}, {"_id": 1}, session=session) is None:
         raise NotFound.at("input.id")
-    raise InvalidState(f"The record is not {state['status']}.")
+    raise InvalidState(f"The record is not {state.get('status', 'there')}.")

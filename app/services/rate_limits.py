@@ -66,6 +66,7 @@ async def _step(name: str, limit: Limit) -> tuple[int, int]:
         [
             {
                 "$set": {
+                    "clinic_id": None if limit.platform else current_scope().tenant_id,
                     "tries": {"$cond": [running, {"$add": ["$tries", 1]}, 1]},
                     "expires_at": {"$cond": [running, "$expires_at", moment + limit.window]},
                 }
@@ -75,5 +76,5 @@ async def _step(name: str, limit: Limit) -> tuple[int, int]:
         return_document=ReturnDocument.AFTER,
     )
     assert row is not None  # noqa: S101 - an upsert always answers with a document
-    left = (row["expires_at"] - moment).total_seconds()
-    return row["tries"], max(1, math.ceil(left))
+    left = min(limit.window, row["expires_at"] - moment)  # a process whose clock is ahead opened it later than now
+    return row["tries"], max(1, math.ceil(left.total_seconds()))

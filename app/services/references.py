@@ -15,10 +15,7 @@ from app.errors import FieldError, NotFound
 from models import SHARED_DOCUMENTS, TENANT_DOCUMENTS
 from models.references import referenced_ids
 
-_BY_COLLECTION: Mapping[str, Any] = {
-    model.guarded().name: model
-    for model in (*TENANT_DOCUMENTS, *SHARED_DOCUMENTS)
-}
+_BY_COLLECTION: Mapping[str, Any] = {model.guarded().name: model for model in (*TENANT_DOCUMENTS, *SHARED_DOCUMENTS)}
 
 
 async def check_references(

@@ -9,8 +9,8 @@ from pymongo import ReturnDocument
 from pymongo.asynchronous.client_session import AsyncClientSession
 
 from app.db.transactions import in_transaction
-from app.errors import Conflict, NotFound
-from app.services.changes import checked
+from app.errors import NotFound, ValidationFailed
+from app.services.changes import another_version, checked
 from app.tenancy.scope import current_scope
 from models import Settings, Tenant
 from models.tenant import ClinicSettings
@@ -50,6 +50,13 @@ async def clinic() -> Tenant:
     return found
 
 
+async def require_own_currency(currency: str, *, at: str) -> None:
+    """Raises VALIDATION_FAILED at the path `at` unless this is the clinic's currency: it keeps no other prices."""
+    own = (await clinic()).settings.currency
+    if currency != own:
+        raise ValidationFailed.at(at, f"must be the clinic's currency, {own}")
+
+
 async def change_settings(version: int, changes: Mapping[str, Any]) -> None:
     """Applies changes to the clinic's rules, profile and regional settings; all or none.
 
@@ -65,7 +72,7 @@ async def change_settings(version: int, changes: Mapping[str, Any]) -> None:
             session=session,
         )
         if row is None:
-            raise Conflict
+            raise another_version()
         if platform:
             await Tenant.get_pymongo_collection().update_one(
                 {"_id": current_scope().tenant_id},

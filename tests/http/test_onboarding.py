@@ -71,9 +71,7 @@ async def database(settings: Settings) -> AsyncIterator[Any]:
 async def written_for(database: Any, *tenants: ObjectId) -> dict[str, int]:
     """How many documents per collection name one of these clinics."""
     found = {}
-    either: list[Body] = [
-        {field: {"$in": list(tenants)}} for field in ("tenant_id", "tenant_ids", "clinic_id", "_id")
-    ]
+    either: list[Body] = [{field: {"$in": list(tenants)}} for field in ("tenant_id", "tenant_ids", "clinic_id", "_id")]
     for model in ALL_DOCUMENTS:
         name = model.get_settings().name
         if count := await database[str(name)].count_documents({"$or": either}):
@@ -273,9 +271,7 @@ async def test_twenty_at_once_for_one_subdomain_make_one_clinic_and_no_orphans(s
     assert await database["staff"].count_documents({"email": {"$in": people}, "tenant_id": {"$nin": living}}) == 0
 
 
-async def test_one_new_person_opening_two_clinics_at_once_is_one_person_with_two(
-    server: Server, database: Any
-) -> None:
+async def test_one_new_person_opening_two_clinics_at_once_is_one_person_with_two(server: Server, database: Any) -> None:
     names = [fresh_name() for _ in range(5)]
     email = f"ada@{names[0]}.example.com"
     answers = await asyncio.gather(*(Stranger(server).opens(with_admin(name, email=email)) for name in names))

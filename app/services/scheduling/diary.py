@@ -76,9 +76,9 @@ class Diary:
         `own` are claims that do not count, because whoever asks would give them up. At most 31 days.
         """
         opens, closes = day_bounds(first, self.zone)[0], day_bounds(last, self.zone)[1]
-        away, *taken = await asyncio.gather(
+        away, taken = await asyncio.gather(
             absences_of(self.doctor_id, opens, closes),
-            *(_busy(prefix, opens, closes, own) for prefix in prefixes),
+            asyncio.gather(*(_busy(prefix, opens, closes, own) for prefix in prefixes)),
         )
         return free_slots(
             rules=self.rules,
@@ -95,9 +95,7 @@ class Diary:
 
 async def open_diary(doctor_id: ObjectId) -> Diary:
     """The doctor's diary here. A doctor whom this clinic does not have has one without working hours."""
-    settings, rules = await asyncio.gather(
-        clinic_settings(), AvailabilityRule.rows({"doctor_id": doctor_id})
-    )
+    settings, rules = await asyncio.gather(clinic_settings(), AvailabilityRule.rows({"doctor_id": doctor_id}))
     return Diary(
         doctor_id=doctor_id,
         zone=clinic_zone(),

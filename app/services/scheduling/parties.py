@@ -20,12 +20,12 @@ _READ: Mapping[str, tuple[Any, Mapping[str, int]]] = {
     "service_id": (Service, {"archived_at": 1, "duration_minutes": 1}),
 }
 
-Parties = Mapping[str, Row | None]
-"""By `doctor_id`, `patient_id`, `room_id`, `service_id`: the row, or None when this clinic has no such one."""
+Parties = Mapping[str, Row]
+"""Rows by `doctor_id`, `patient_id`, `room_id`, `service_id`."""
 
 
-async def read_parties(ids: Mapping[str, ObjectId | None]) -> Parties:
-    """Reads what the ids name, all at once; those that are None are left out."""
+async def read_parties(ids: Mapping[str, ObjectId | None]) -> Mapping[str, Row | None]:
+    """Reads what the ids name, all at once; None for what this clinic does not have. Ids that are None are left out."""
     wanted = {name: one for name, one in ids.items() if one is not None}
     rows = await asyncio.gather(*(_read(name, one) for name, one in wanted.items()))
     return dict(zip(wanted, rows, strict=True))
@@ -49,21 +49,19 @@ async def _patient(one: ObjectId) -> Row | None:
     return {**rows[0], "archived_at": True} if rows else None
 
 
-def check_parties(parties: Parties, *, at: str = "input.") -> None:
-    """Raises NOT_FOUND for what this clinic does not have, VALIDATION_FAILED for what cannot be booked.
+def check_parties(rows: Mapping[str, Row | None], *, at: str = "input.") -> Parties:
+    """The rows, all of them there and fit to be booked.
 
-    Paths begin with `at`.
+    Raises NOT_FOUND for what this clinic does not have, else VALIDATION_FAILED; paths begin with `at`.
     """
-    missing = [FieldError(at + to_camel(name), "Not found.") for name, row in parties.items() if row is None]
+    parties = {name: row for name, row in rows.items() if row is not None}
+    missing = [FieldError(at + to_camel(name), "Not found.") for name in rows if name not in parties]
     if missing:
         raise NotFound(fields=missing)
-    unfit = [
-        FieldError(at + to_camel(name), why)
-        for name, row in parties.items()
-        if row is not None and (why := _unfit(row))
-    ]
+    unfit = [FieldError(at + to_camel(name), why) for name, row in parties.items() if (why := _unfit(row))]
     if unfit:
         raise ValidationFailed(fields=unfit)
+    return parties
 
 
 def _unfit(row: Row) -> str | None:

@@ -130,9 +130,7 @@ def free_slots(
         if rule.applies_on(day)
         for start in _starts(rule, day, zone, duration, step)
     }
-    return sorted(
-        start for start in candidates if start >= earliest and not _overlaps(taken, start, start + duration)
-    )
+    return sorted(start for start in candidates if start >= earliest and not _overlaps(taken, start, start + duration))
 
 
 def slot_fits(
@@ -168,15 +166,11 @@ def _days(first_day: date, last_day: date) -> list[date]:
     check_year(last_day, "lastDay")
     count = (last_day - first_day).days + 1
     if not 1 <= count <= MAX_DAYS:
-        raise ValidationFailed.at(
-            "lastDay", f"Must be the first day or later, at most {MAX_DAYS} days in all."
-        )
+        raise ValidationFailed.at("lastDay", f"Must be the first day or later, at most {MAX_DAYS} days in all.")
     return [first_day + offset * _DAY for offset in range(count)]
 
 
-def _starts(
-    rule: WeeklyRule, day: date, zone: ZoneInfo, duration: timedelta, step: timedelta
-) -> Iterator[datetime]:
+def _starts(rule: WeeklyRule, day: date, zone: ZoneInfo, duration: timedelta, step: timedelta) -> Iterator[datetime]:
     """The rule's slots on this date that exist and fit, whether free or not."""
     wall, _ = rule.walls(day)
     _, closes = rule.worked(day, zone)

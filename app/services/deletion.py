@@ -1,0 +1,219 @@
+"""Deletes a clinic for good: everything that is its own, and nothing that is anybody else's.
+
+The models say what belongs to a clinic: the registry of documents, and the marked references of the documents above
+the clinics. Every step can be repeated, so a deletion that was interrupted is finished by starting it again.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass
+from datetime import timedelta
+from enum import StrEnum
+from pathlib import Path
+
+import pymongo
+from bson import ObjectId
+from pymongo.errors import DuplicateKeyError
+
+from app.errors import Conflict, NotFound
+from app.services.deletion_plan import any_of, clinic_to_delete, deleted_already, plan_deletion, without_another_hold
+from app.services.platform_places import platform_places
+from app.services.tenant_export import Report, export_since, export_tenant
+from app.services.tenant_traces import find_traces
+from app.tenancy.crossing import tenant_scope
+from app.tenancy.scope import scope_or_none
+from models import SHARED_DOCUMENTS, TENANT_DOCUMENTS, Membership, PlatformAudit, Tenant, Tombstone, User
+from models.base import SharedDocument, TenantDocument, utc_now
+from models.references import WhenGone
+from models.tenant import TenantStatus
+
+BATCH = 1_000
+LEAVING_AT_ONCE = 16
+PASSES = 5
+SETTLE = timedelta(seconds=15)
+"""Requests that were under way when the clinic was closed have ended after this time."""
+
+
+class TracesLeft(Conflict):
+    """Something of the clinic is still stored, so it stays suspended. The text says what and where."""
+
+
+class Stage(StrEnum):
+    """What a deletion is busy with, in words for whoever watches."""
+
+    EXPORT = "Exporting"
+    WAIT = "Waiting for requests under way to end"
+    DELETE = "Deleting"
+    VERIFY = "Verifying that nothing is left"
+
+
+@dataclass(frozen=True, slots=True)
+class Watch:
+    """Whom to tell: of each stage as it begins, and in it of documents (collection, how many) dealt with."""
+
+    stage: Callable[[Stage], None] = lambda _: None
+    step: Report = lambda *_: None
+
+
+@dataclass(frozen=True, slots=True)
+class Deleted:
+    """A finished deletion. `export` is the folder with the clinic's data, if it was exported."""
+
+    tombstone: Tombstone
+    export: Path | None
+
+
+# --- the deletion -------------------------------------------------------------------------------------------------
+
+
+async def delete_tenant(
+    tenant: Tenant,
+    *,
+    actor: str,
+    exports: Path | None,
+    settle: timedelta = SETTLE,
+    watch: Watch | None = None,
+) -> Deleted:
+    """Deletes the clinic, or goes on with a deletion that was interrupted.
+
+    The clinic stops answering first, in every process. Then its data is exported into `exports` (None: not at all),
+    purged once `settle` has passed, looked for in everything that is stored, and last its own row goes. Raises
+    `TracesLeft` when the look finds something, and `NothingToDelete` when another process was faster.
+    """
+    tell = watch or Watch()
+    tenant = await _close(tenant)
+    await _audit(tenant, actor, "tenant.delete.start", f"deleting the clinic {tenant.subdomain}")
+    since = tenant.deletion_started_at or utc_now()
+    export = export_since(tenant, exports, since) if exports is not None else None
+    if exports is not None and export is None:
+        tell.stage(Stage.EXPORT)
+        export = await export_tenant(tenant, exports, report=tell.step)
+    if (wait := (since + settle - utc_now()).total_seconds()) > 0:
+        tell.stage(Stage.WAIT)
+        await asyncio.sleep(wait)
+    with pymongo.timeout(None):
+        await _purge_until_nothing_is_left(tenant, tell)
+    return Deleted(await _bury(tenant, actor), export)
+
+
+async def _close(tenant: Tenant) -> Tenant:
+    """Suspends the clinic for good and notes, once, what it held."""
+    await Tenant.guarded().update_one(
+        {"_id": tenant.key},
+        [
+            {
+                "$set": {
+                    "status": TenantStatus.SUSPENDED.value,
+                    "deletion_started_at": {"$ifNull": ["$deletion_started_at", utc_now()]},
+                    "updated_at": utc_now(),
+                    "version": {"$add": ["$version", 1]},
+                }
+            }
+        ],
+    )
+    counts = (await plan_deletion(tenant)).gone
+    await Tenant.guarded().update_one(
+        {"_id": tenant.key, "deletion_counts": {"$in": [None, {}]}}, {"$set": {"deletion_counts": counts}}
+    )
+    return await clinic_to_delete(tenant.subdomain)
+
+
+async def _purge_until_nothing_is_left(tenant: Tenant, tell: Watch) -> None:
+    """Purges and looks; what a request that was still under way has added meanwhile goes with the next pass."""
+    traces: dict[str, int] = {}
+    for _ in range(PASSES):
+        tell.stage(Stage.DELETE)
+        await _purge(tenant, tell.step)
+        tell.stage(Stage.VERIFY)
+        traces = await find_traces(tenant.key, report=tell.step)
+        if not traces:
+            return
+    listed = ", ".join(f"{count} in {name}" for name, count in traces.items())
+    raise TracesLeft(f"Documents that name {tenant.subdomain} are left: {listed}. It stays suspended.")
+
+
+async def _purge(tenant: Tenant, report: Report) -> None:
+    async with tenant_scope(tenant):
+        for model in TENANT_DOCUMENTS:
+            await _purge_own(model, report)
+        for shared in SHARED_DOCUMENTS:
+            await _leave_all(shared, report)
+    await _purge_people(tenant.key, report)
+    await _purge_platform(tenant.key, report)
+
+
+async def _purge_own(model: type[TenantDocument], report: Report) -> None:
+    while rows := await model.rows({}, projection={"_id": 1}, limit=BATCH):
+        done = await model.guarded().delete_many({"_id": {"$in": [row["_id"] for row in rows]}})
+        report(model.guarded_name(), done.deleted_count)
+
+
+async def _leave_all(model: type[SharedDocument], report: Report) -> None:
+    """Takes the clinic off each shared document; those that it shared with nobody go."""
+    while rows := await model.rows({}, projection={"_id": 1}, limit=BATCH):
+        for at in range(0, len(rows), LEAVING_AT_ONCE):
+            some = rows[at : at + LEAVING_AT_ONCE]
+            await asyncio.gather(*(_leave(model, row["_id"]) for row in some))
+            report(model.guarded_name(), len(some))
+
+
+async def _leave(model: type[SharedDocument], id: ObjectId) -> None:
+    with suppress(NotFound):  # another run of the same deletion was faster
+        await model.guarded().leave(id)
+
+
+async def _purge_people(clinic: ObjectId, report: Report) -> None:
+    """Ends the memberships; a person goes before the last of theirs does, so that no interruption forgets anybody."""
+    while rows := await Membership.rows({"clinic_id": clinic}, limit=BATCH):
+        leaving = list(await without_another_hold({row["user_id"] for row in rows}, clinic))
+        people = await User.guarded().delete_many({"_id": {"$in": leaving}})
+        report(User.guarded_name(), people.deleted_count)
+        for model, paths in platform_places("users", WhenGone.DELETE).items():
+            await model.guarded().delete_many(any_of(paths, {"$in": leaving}))
+        ended = await Membership.guarded().delete_many({"_id": {"$in": [row["_id"] for row in rows]}})
+        report(Membership.guarded_name(), ended.deleted_count)
+
+
+async def _purge_platform(clinic: ObjectId, report: Report) -> None:
+    for model, paths in platform_places("tenants", WhenGone.DELETE).items():
+        while rows := await model.rows(any_of(paths, clinic), projection={"_id": 1}, limit=BATCH):
+            done = await model.guarded().delete_many({"_id": {"$in": [row["_id"] for row in rows]}})
+            report(model.guarded_name(), done.deleted_count)
+    for model, paths in platform_places("tenants", WhenGone.PULL).items():
+        for path in paths:
+            await model.guarded().update_many({path: clinic}, {"$pull": {path: clinic}})
+
+
+async def _bury(tenant: Tenant, actor: str) -> Tombstone:
+    """The tombstone comes, then the clinic's row goes: at no moment is the name free.
+
+    No transaction: one that a killed process leaves open would keep the next run waiting for a minute.
+    """
+    tombstone = Tombstone(
+        id=ObjectId(),
+        subdomain=tenant.subdomain,
+        tenant_id_was=tenant.key,
+        name=tenant.name,
+        counts=tenant.deletion_counts,
+    )
+    with suppress(DuplicateKeyError):  # an earlier run came as far as this
+        await tombstone.insert()
+    await _audit(tenant, actor, "tenant.delete.end", f"deleted the clinic {tenant.subdomain}")
+    if not (await Tenant.guarded().delete_one({"_id": tenant.key})).deleted_count:
+        raise deleted_already(tenant.subdomain)
+    return tombstone
+
+
+async def _audit(tenant: Tenant, actor: str, action: str, reason: str) -> None:
+    scope = scope_or_none()
+    await PlatformAudit(
+        actor=actor,
+        action=action,
+        reason=reason,
+        tenant=tenant.key,
+        request_id=scope.request_id if scope else "command",
+        address=scope.address if scope else "",
+    ).insert()

@@ -1,0 +1,78 @@
+"""Looks for what is left of a clinic, without the registry and without the guard: by reading what is stored."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pymongo
+from bson import CodecOptions, ObjectId
+from bson.raw_bson import RawBSONDocument
+from pymongo.asynchronous.collection import AsyncCollection
+
+from app.tenancy.crossing import system_scope
+from models import ALL_DOCUMENTS, Tenant
+from models.base import GuardedDocument
+from models.references import PlatformReference, WhenGone, pointers_of
+
+REPORT_EVERY = 1_000
+RAW = CodecOptions(document_class=RawBSONDocument)
+
+
+async def find_traces(tenant_id: ObjectId, *, report: Callable[[str, int], None] = lambda *_: None) -> dict[str, int]:
+    """Documents that still name the clinic, per collection: its id anywhere in them, as an id or as text.
+
+    Every collection that the server lists is read to its end. Left out are the clinic's own row among the tenants
+    and the places that are declared to keep the ids of deleted clinics. `report` is told of documents read.
+    """
+    found: dict[str, int] = {}
+    async with system_scope("verify that nothing of a deleted clinic is left") as system:
+        with pymongo.timeout(None):
+            for name in sorted(await system.database.list_collection_names(filter={"type": "collection"})):
+                stored = system.database.get_collection(name, RAW)
+                if count := await _count(stored, tenant_id, report):
+                    found[name] = count
+    return found
+
+
+async def _count(stored: AsyncCollection[Any], tenant_id: ObjectId, report: Callable[[str, int], None]) -> int:
+    needles = (tenant_id.binary, str(tenant_id).encode())
+    kept = _kept_paths(stored.name)
+    count = read = 0
+    async with stored.find({}) as cursor:
+        async for document in cursor:
+            read += 1
+            if read % REPORT_EVERY == 0:
+                report(stored.name, REPORT_EVERY)
+            hits = sum(document.raw.count(needle) for needle in needles)
+            if hits and hits > _expected(document, kept, tenant_id):
+                count += 1
+    report(stored.name, read % REPORT_EVERY)
+    return count
+
+
+def _kept_paths(collection: str) -> list[str]:
+    """Where ids of deleted clinics may stay."""
+    if collection == Tenant.guarded_name():
+        return ["_id"]
+    return [
+        pointer.path
+        for model in ALL_DOCUMENTS
+        if issubclass(model, GuardedDocument) and model.guarded_name() == collection
+        for pointer in pointers_of(model)
+        if pointer.mark == PlatformReference("tenants", WhenGone.KEEP)
+    ]
+
+
+def _expected(document: RawBSONDocument, paths: list[str], tenant_id: ObjectId) -> int:
+    return sum(value == tenant_id for path in paths for value in _values(document, path.split(".")))
+
+
+def _values(value: Any, steps: list[str]) -> Iterator[Any]:
+    if isinstance(value, list):
+        for item in value:
+            yield from _values(item, steps)
+    elif not steps:
+        yield value
+    elif isinstance(value, RawBSONDocument | dict) and steps[0] in value:
+        yield from _values(value[steps[0]], steps[1:])

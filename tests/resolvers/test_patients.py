@@ -1,0 +1,484 @@
+"""Patients: registering, searching, changing, and what clinics that share one see of each other."""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+from typing import Any
+from uuid import uuid4
+
+import pytest
+from beanie import PydanticObjectId
+from bson import ObjectId
+
+from app.tenancy.crossing import tenant_scope
+from models import Counter, Patient, PatientRecord
+from tests.fixtures.clinics import Client, Clinic, MakeClinic, Server
+from tests.fixtures.commands import Commands
+from tests.fixtures.people import SignedIn
+
+FIELDS = """{ id version name givenName familyName birthDate sex phone email
+    address { street city state zipCode country } contacts { name relationship phone }
+    allergies { substance reaction severe } record { code status notes archivedAt } }"""
+CREATE = f"mutation($input: CreatePatientInput!) {{ createPatient(input: $input) {FIELDS} }}"
+UPDATE = f"mutation($input: UpdatePatientInput!) {{ updatePatient(input: $input) {FIELDS} }}"
+NOTES = "mutation($input: UpdatePatientNotesInput!) { updatePatientNotes(input: $input) { record { notes } } }"
+ARCHIVE = "mutation($input: ArchivePatientInput!) { archivePatient(input: $input) { record { status archivedAt } } }"
+RESTORE = "mutation($input: ArchivePatientInput!) { restorePatient(input: $input) { record { status archivedAt } } }"
+ONE = f"query($id: ID!) {{ patient(id: $id) {FIELDS} }}"
+LIST = """query($filter: PatientFilter, $sort: PatientSort! = NAME_ASC) {
+    patients(first: 100, filter: $filter, sort: $sort) { edges { node { id name } } } }"""
+DUPLICATES = "query($input: CreatePatientInput!) { possibleDuplicates(input: $input) { id name } }"
+NO_ADDRESS = {"street": None, "city": None, "state": None, "zipCode": None, "country": None}
+NOWHERE = "0123456789abcdef01234567"
+
+
+def family() -> str:
+    return f"F{uuid4().hex[:12]}"
+
+
+async def register(client: Client, **values: Any) -> dict[str, Any]:
+    answer = await client.gql(CREATE, input={"givenName": "Ana", "familyName": family(), **values})
+    made: dict[str, Any] = answer.data["createPatient"]
+    return made
+
+
+async def found(client: Client, search: str | None = None, **filter: Any) -> list[str]:
+    answer = await client.gql(LIST, filter={"search": search, **filter})
+    return [edge["node"]["id"] for edge in answer.data["patients"]["edges"]]
+
+
+async def share(patient: dict[str, Any], here: Clinic, there: Clinic) -> None:
+    """What redeeming a share code will do: the other clinic gets the patient and a record of its own."""
+    id = ObjectId(patient["id"])
+    async with tenant_scope(here.ref):
+        await Patient.guarded().grant(id, there.ref.id)
+    async with tenant_scope(there.ref):
+        await PatientRecord(patient_id=PydanticObjectId(id), code=f"X-{uuid4().hex[:8]}").insert()
+
+
+class TestRegistering:
+    async def test_a_patient_keeps_all_that_was_given(self, make_clinic: MakeClinic, server: Server) -> None:
+        admin = await server.sign_in(await make_clinic())
+        values = {
+            "givenName": "María José",
+            "familyName": "García-Ñúñez",
+            "birthDate": "1984-02-29",
+            "sex": "FEMALE",
+            "phone": "+1 (212) 555-0100",
+            "email": "Maria@Example.com",
+            "address": {"street": "1 Main St", "city": "Springfield", "zipCode": "12345"},
+            "contacts": [{"name": "Juan", "phone": "+1 212 555 0101", "relationship": "brother"}],
+            "allergies": [{"substance": "penicillin", "severe": True}],
+            "notes": "Prefers mornings.\nSecond line",
+        }
+
+        made = (await admin.gql(CREATE, input=values)).data["createPatient"]
+
+        id = made.pop("id")
+        assert made == {
+            "version": 1,
+            "name": "María José García-Ñúñez",
+            "givenName": "María José",
+            "familyName": "García-Ñúñez",
+            "birthDate": "1984-02-29",
+            "sex": "FEMALE",
+            "phone": "+1 (212) 555-0100",
+            "email": "maria@example.com",
+            "address": {**NO_ADDRESS, "street": "1 Main St", "city": "Springfield", "zipCode": "12345"},
+            "contacts": [{"name": "Juan", "phone": "+1 212 555 0101", "relationship": "brother"}],
+            "allergies": [{"substance": "penicillin", "reaction": None, "severe": True}],
+            "record": {
+                "code": "P-000001",
+                "status": "ACTIVE",
+                "notes": "Prefers mornings.\nSecond line",
+                "archivedAt": None,
+            },
+        }
+        assert (await admin.gql(ONE, id=id)).data["patient"] == {**made, "id": id}
+
+    async def test_two_names_are_enough(self, admin: Client) -> None:
+        made = await register(admin)
+
+        assert (made["sex"], made["birthDate"], made["address"]) == ("UNKNOWN", None, NO_ADDRESS)
+        assert (made["contacts"], made["allergies"]) == ([], [])
+
+    async def test_codes_run_on_without_gaps_or_doubles_even_at_once(
+        self, make_clinic: MakeClinic, server: Server
+    ) -> None:
+        admin = await server.sign_in(await make_clinic())
+        await admin.gql('mutation { updateSettings(input: {version: 1, patientCodePrefix: "mrn"}) { version } }')
+
+        made = await asyncio.gather(*(register(admin) for _ in range(12)))
+
+        assert sorted(one["record"]["code"] for one in made) == [f"MRN-{n:06d}" for n in range(1, 13)]
+
+    @pytest.mark.parametrize(
+        ("wrong", "path"),
+        [
+            ({"givenName": ""}, "input.givenName"),
+            ({"givenName": "  "}, "input.givenName"),
+            ({"givenName": None}, "input.givenName"),
+            ({"familyName": "x" * 201}, "input.familyName"),
+            ({"familyName": "a\u202eb"}, "input.familyName"),
+            ({"familyName": "a\u061cb"}, "input.familyName"),
+            ({"familyName": "a\u2028b"}, "input.familyName"),
+            ({"familyName": "a\x00b"}, "input.familyName"),
+            ({"familyName": "a\nb"}, "input.familyName"),
+            ({"birthDate": "1879-12-31"}, "input.birthDate"),
+            ({"birthDate": "2999-01-01"}, "input.birthDate"),
+            ({"birthDate": "2023-02-30"}, "input.birthDate"),
+            ({"birthDate": 5}, "input.birthDate"),
+            ({"sex": "female"}, "input.sex"),
+            ({"phone": "call me"}, "input.phone"),
+            ({"email": "a@b@c"}, "input.email"),
+            ({"email": {"$gt": ""}}, "input.email"),
+            ({"notes": "x" * 5001}, "input.notes"),
+            ({"notes": "a\u0007b"}, "input.notes"),
+            ({"address": {"street": "\u202e"}}, "input.address.street"),
+            ({"address": {"zipCode": "12\n34"}}, "input.address.zipCode"),
+            ({"address": {"planet": "Mars"}}, "input.address.planet"),
+            ({"contacts": [{"name": "A", "phone": "+12125550100"}, {"name": "B", "phone": "x"}]}, "input.contacts.1.phone"),
+            ({"contacts": [{"name": "A", "phone": "+12125550100"}] * 11}, "input.contacts"),
+            ({"allergies": [{"substance": " "}]}, "input.allergies.0.substance"),
+            ({"allergies": [{"substance": 5}]}, "input.allergies.0.substance"),
+            ({"tenantIds": [NOWHERE]}, "input.tenantIds"),
+        ],
+    )
+    async def test_wrong_input_is_told_by_path_and_writes_nothing(
+        self, admin: Client, commands: Commands, wrong: dict[str, Any], path: str
+    ) -> None:
+        answer = await admin.gql(CREATE, input={"givenName": "Ana", "familyName": "Wrong", **wrong})
+
+        assert (answer.codes, answer.paths) == (["VALIDATION_FAILED"], [path])
+        assert commands.writes() == []
+
+    async def test_all_that_is_wrong_is_told_at_once(self, admin: Client) -> None:
+        answer = await admin.gql(CREATE, input={"givenName": "", "familyName": "\x01", "phone": "x", "email": "y"})
+
+        assert set(answer.paths) == {"input.givenName", "input.familyName", "input.phone", "input.email"}
+
+    async def test_a_lone_surrogate_is_refused_before_it_is_read(self, admin: Client) -> None:
+        body = b'{"query": "mutation($n: String!) { createPatient(input: {givenName: $n, familyName: \\"x\\"}) { id } }"'
+        response = await admin.http.post(
+            "/graphql",
+            content=body + b', "variables": {"n": "a\\ud800"}}',
+            headers={
+                "content-type": "application/json",
+                "x-polyclinic-client": "tests",
+                "authorization": f"Bearer {admin.token}",
+            },
+        )
+        literal = await admin.gql('mutation { createPatient(input: {givenName: "\\uD800", familyName: "x"}) { id } }')
+
+        assert response.status_code == 400
+        assert response.json()["errors"][0]["extensions"]["code"] == "VALIDATION_FAILED"
+        assert (literal.status, literal.codes) == (400, ["VALIDATION_FAILED"])
+
+    async def test_a_number_of_work_that_failed_is_not_written_for_wrong_input(
+        self, make_clinic: MakeClinic, server: Server
+    ) -> None:
+        clinic = await make_clinic()
+        admin = await server.sign_in(clinic)
+        await admin.gql(CREATE, input={"givenName": "Ana", "familyName": "B", "notes": "\x00"})
+
+        async with tenant_scope(clinic.ref):
+            assert await Counter.find({}).count() == 0
+
+
+class TestSearching:
+    @pytest.mark.parametrize("name", ["Nguyễn", "李", "Жуков", "O'Brien", "Ω.*+?[(", "$ne", "Straße", "İnan", "عمر", "Zoë"])
+    async def test_names_of_any_script_are_found_by_either_beginning(self, admin: Client, name: str) -> None:
+        mark = uuid4().hex[:8]
+        made = await register(admin, givenName=f"{name} {mark}", familyName=f"Q{mark}")
+
+        assert made["id"] in await found(admin, f"{name} {mark[:6]}")
+        assert made["id"] in await found(admin, f"q{mark} {name}")
+        assert made["id"] in await found(admin, f"{name} {mark} Q{mark}")
+
+    async def test_case_and_accents_do_not_matter(self, admin: Client) -> None:
+        mark = uuid4().hex[:8]
+        made = await register(admin, familyName=f"García {mark}")
+
+        assert await found(admin, f"  GARCIA   {mark} ") == [made["id"]]
+        assert await found(admin, f"garcía {mark} an") == [made["id"]]
+        assert await found(admin, f"arcía {mark}") == []
+
+    async def test_code_phone_and_email_find_a_patient(self, make_clinic: MakeClinic, server: Server) -> None:
+        admin = await server.sign_in(await make_clinic())
+        made = await register(admin, phone="+1 (212) 555-0199", email="Find.Me@Example.com")
+        await register(admin, phone="+44 20 7946 0958", email="other@example.com")
+
+        for search in ("P-000001", "p-000001", "+1 212 555 01", "12125550199", "FIND.ME@", "find.me@example.com"):
+            assert await found(admin, search) == [made["id"]]
+        for search in ("P-00000", "P-000003", "212555", "ind.me@", "@"):
+            assert await found(admin, search) == []
+
+    async def test_days_of_birth_and_statuses_narrow_the_list(self, make_clinic: MakeClinic, server: Server) -> None:
+        admin = await server.sign_in(await make_clinic())
+        leap, other = await register(admin, birthDate="1984-02-29"), await register(admin, birthDate="1984-03-01")
+        await admin.gql(ARCHIVE, input={"id": other["id"]})
+
+        assert await found(admin, birthDate="1984-02-29") == [leap["id"]]
+        assert await found(admin, birthDate="1984-03-01") == []
+        assert await found(admin, status="ARCHIVED") == [other["id"]]
+        assert await found(admin, status="ACTIVE") == [leap["id"]]
+
+    @pytest.mark.parametrize("text", [".*", "^F", '{"$gt":""}', "$where", "' || 1==1", "\x00", "\\", "%", "_", "\U0010ffff"])
+    async def test_what_looks_like_a_query_finds_nobody(self, admin: Client, text: str) -> None:
+        await register(admin)
+
+        assert await found(admin, text) == []
+
+    async def test_a_search_too_long_is_refused_and_a_blank_one_lists_all(self, admin: Client) -> None:
+        made = await register(admin, familyName=f"000 {uuid4().hex}")
+
+        answer = await admin.gql(LIST, filter={"search": "x" * 101})
+
+        assert (answer.codes, answer.paths) == (["VALIDATION_FAILED"], ["filter.search"])
+        assert made["id"] in await found(admin, " \u0301 ")
+
+    async def test_orders(self, make_clinic: MakeClinic, server: Server) -> None:
+        admin = await server.sign_in(await make_clinic())
+        ids = [(await register(admin, familyName=name))["id"] for name in ("b", "C", "á")]
+
+        async def order(sort: str) -> list[int]:
+            edges = (await admin.gql(LIST, sort=sort)).data["patients"]["edges"]
+            return [ids.index(edge["node"]["id"]) for edge in edges]
+
+        assert await order("NAME_ASC") == [2, 0, 1]
+        assert await order("NAME_DESC") == [1, 0, 2]
+        assert await order("OLDEST") == [0, 1, 2]
+        assert await order("NEWEST") == [2, 1, 0]
+
+    async def test_duplicates_are_told_by_phone_email_or_name_with_birth_date(
+        self, make_clinic: MakeClinic, server: Server
+    ) -> None:
+        admin, other = await server.sign_in(await make_clinic()), await server.sign_in(await make_clinic())
+        known = {
+            "givenName": "Ana",
+            "familyName": "Doble",
+            "birthDate": "1990-01-01",
+            "phone": "+1 212 555 0123",
+            "email": "d@example.com",
+        }
+        made = await register(admin, **known)
+
+        async def alike(client: Client, **values: Any) -> list[str]:
+            asked = {"givenName": "X", "familyName": "Y", **values}
+            return [one["id"] for one in (await client.gql(DUPLICATES, input=asked)).data["possibleDuplicates"]]
+
+        same_name = {"givenName": "ANA", "familyName": "Doblé"}
+        assert await alike(admin, phone="+1 (212) 555-0123") == [made["id"]]
+        assert await alike(admin, email="D@example.com") == [made["id"]]
+        assert await alike(admin, **same_name, birthDate="1990-01-01") == [made["id"]]
+        assert await alike(admin, **same_name) == []
+        assert await alike(admin, **same_name, birthDate="1990-01-02") == []
+        assert await alike(other, **known) == []
+
+
+class TestChanging:
+    async def test_absent_values_stay_and_null_clears(self, admin: Client) -> None:
+        made = await register(admin, phone="+1 212 555 0100", email="e@example.com", birthDate="1990-01-01")
+
+        changed = await admin.gql(UPDATE, input={"id": made["id"], "version": 1, "phone": None, "birthDate": None})
+
+        assert changed.data["updatePatient"] == {**made, "version": 2, "phone": None, "birthDate": None}
+
+    async def test_every_field_can_be_changed(self, admin: Client) -> None:
+        made = await register(admin, address={"street": "Old", "city": "Town"}, allergies=[{"substance": "nuts"}])
+        changes = {
+            "givenName": "Eva",
+            "familyName": family(),
+            "birthDate": "2001-12-31",
+            "sex": "OTHER",
+            "phone": "+1 212 555 0102",
+            "email": "new@example.com",
+            "address": {"city": "Elsewhere"},
+            "contacts": [{"name": "C", "phone": "+12125550100", "relationship": None}],
+            "allergies": [],
+        }
+
+        changed = (await admin.gql(UPDATE, input={"id": made["id"], "version": 1, **changes})).data["updatePatient"]
+
+        expected = {**changes, "address": {**NO_ADDRESS, "city": "Elsewhere"}}  # it replaces the former one whole
+        assert {name: changed[name] for name in expected} == expected
+
+    async def test_search_follows_a_change(self, admin: Client) -> None:
+        old, new = family(), family()
+        made = await register(admin, familyName=old, phone="+1 212 555 7001")
+
+        await admin.gql(UPDATE, input={"id": made["id"], "version": 1, "familyName": new, "phone": "+12125557999"})
+
+        assert await found(admin, old) == []
+        assert await found(admin, new) == await found(admin, f"Ana {new}") == [made["id"]]
+        assert made["id"] in await found(admin, "12125557999")
+        assert made["id"] not in await found(admin, "12125557001")
+
+    @pytest.mark.parametrize("version", [0, 1, 3, -1])
+    async def test_another_version_conflicts(self, admin: Client, version: int) -> None:
+        made = await register(admin)
+        await admin.gql(UPDATE, input={"id": made["id"], "version": 1, "sex": "OTHER"})
+
+        for change in ({"givenName": "Late"}, {"sex": "MALE"}):
+            answer = await admin.gql(UPDATE, input={"id": made["id"], "version": version, **change})
+            assert (answer.codes, answer.paths) == (["CONFLICT"], ["input.version"])
+        after = (await admin.gql(ONE, id=made["id"])).data["patient"]
+        assert after == {**made, "version": 2, "sex": "OTHER"}
+
+    async def test_names_changed_by_two_at_once_agree_with_their_search_keys(self, admin: Client) -> None:
+        made = await register(admin)
+        names = [family() for _ in range(4)]
+
+        answers = await asyncio.gather(
+            *(admin.gql(UPDATE, input={"id": made["id"], "version": 1, "familyName": name}) for name in names)
+        )
+
+        assert sorted(len(answer.errors) for answer in answers) == [0, 1, 1, 1]
+        kept = (await admin.gql(ONE, id=made["id"])).data["patient"]["familyName"]
+        for name in names:
+            assert await found(admin, name) == ([made["id"]] if name == kept else [])
+
+    @pytest.mark.parametrize(
+        ("wrong", "path"),
+        [
+            ({"givenName": None}, "input.givenName"),
+            ({"givenName": " "}, "input.givenName"),
+            ({"sex": None}, "input.sex"),
+            ({"address": None}, "input.address"),
+            ({"contacts": None}, "input.contacts"),
+            ({"contacts": [None]}, "input.contacts.0"),
+            ({"contacts": [{"name": "\u2067", "phone": "+12125550100"}]}, "input.contacts.0.name"),
+            ({"email": "x"}, "input.email"),
+            ({"birthDate": "1700-01-01"}, "input.birthDate"),
+            ({"version": None}, "input.version"),
+        ],
+    )
+    async def test_wrong_changes_are_told_by_path_and_change_nothing(
+        self, admin: Client, commands: Commands, wrong: dict[str, Any], path: str
+    ) -> None:
+        answer = await admin.gql(UPDATE, input={"id": NOWHERE, "version": 1, **wrong})
+
+        assert (answer.codes, answer.paths) == (["VALIDATION_FAILED"], [path])
+        assert commands.writes() == []
+
+    async def test_notes_are_replaced_cleared_and_never_cleared_by_silence(self, admin: Client) -> None:
+        made = await register(admin, notes="first")
+
+        async def write(**values: Any) -> Any:
+            return await admin.gql(NOTES, input={"id": made["id"], **values})
+
+        assert (await write(notes="second")).data["updatePatientNotes"]["record"]["notes"] == "second"
+        assert (await write()).paths == ["input.notes"]
+        assert (await write(notes="\x00")).paths == ["input.notes"]
+        assert (await admin.gql(ONE, id=made["id"])).data["patient"]["record"]["notes"] == "second"
+        assert (await write(notes=None)).data["updatePatientNotes"]["record"]["notes"] is None
+
+    async def test_archived_patients_leave_the_list_and_come_back(self, admin: Client) -> None:
+        made = await register(admin)
+        name = made["familyName"]
+
+        archived = (await admin.gql(ARCHIVE, input={"id": made["id"]})).data["archivePatient"]["record"]
+        assert archived["status"] == "ARCHIVED"
+        assert archived["archivedAt"] is not None
+        assert (await found(admin, name), await found(admin, name, status="ARCHIVED")) == ([], [made["id"]])
+        assert (await admin.gql(ARCHIVE, input={"id": made["id"]})).codes == ["INVALID_STATE"]
+
+        restored = (await admin.gql(RESTORE, input={"id": made["id"]})).data["restorePatient"]["record"]
+        assert restored == {"status": "ACTIVE", "archivedAt": None}
+        assert (await found(admin, name), await found(admin, name, status="ARCHIVED")) == ([made["id"]], [])
+        assert (await admin.gql(RESTORE, input={"id": made["id"]})).codes == ["INVALID_STATE"]
+
+    async def test_rights_decide_who_does_what(self, signed_in: SignedIn, clinic_a: Clinic, admin: Client) -> None:
+        made = await register(admin)
+        accountant, nurse = await signed_in(clinic_a, "accountant"), await signed_in(clinic_a, "nurse")
+
+        assert (await accountant.gql(ONE, id=made["id"])).data["patient"]["id"] == made["id"]
+        for client, query, input in (
+            (accountant, CREATE, {"givenName": "A", "familyName": "B"}),
+            (accountant, UPDATE, {"id": made["id"], "version": 1, "givenName": "No"}),
+            (accountant, NOTES, {"id": made["id"], "notes": "No"}),
+            (nurse, ARCHIVE, {"id": made["id"]}),
+            (nurse, RESTORE, {"id": made["id"]}),
+        ):
+            assert (await client.gql(query, input=input)).codes == ["FORBIDDEN"]
+        assert (await admin.gql(ONE, id=made["id"])).data["patient"] == made
+
+
+class TestTwoClinics:
+    async def test_a_patient_of_another_clinic_does_not_exist(self, admin: Client, stranger: Client) -> None:
+        theirs = await register(stranger, notes="theirs")
+
+        for id, query in itertools.product((theirs["id"], NOWHERE, "nonsense"), (UPDATE, NOTES, ARCHIVE, RESTORE)):
+            values = {"version": 1, "givenName": "Mine"} if query == UPDATE else {}
+            values |= {"notes": "mine"} if query == NOTES else {}
+            answer = await admin.gql(query, input={"id": id, **values})
+            assert (answer.codes, answer.paths) == (["NOT_FOUND"], ["input.id"])
+            assert answer.errors[0]["message"] == "Not found."
+        assert (await admin.gql(ONE, id=theirs["id"])).codes == ["NOT_FOUND"]
+        assert (await stranger.gql(ONE, id=theirs["id"])).data["patient"] == theirs
+
+    async def test_a_shared_patient_has_one_set_of_demographics_and_a_record_at_each(
+        self, make_clinic: MakeClinic, server: Server
+    ) -> None:
+        here, there = await make_clinic(), await make_clinic()
+        us, them = await server.sign_in(here), await server.sign_in(there)
+        made = await register(us, notes="ours alone", familyName="Shared")
+        assert await found(them) == []
+
+        await share(made, here, there)
+
+        seen = (await them.gql(ONE, id=made["id"])).data["patient"]
+        assert {**seen, "record": None} == {**made, "record": None}
+        assert seen["record"]["code"] != made["record"]["code"]
+        assert seen["record"]["notes"] is None
+        changed = await them.gql(UPDATE, input={"id": made["id"], "version": 1, "phone": "+12125550777"})
+        assert changed.data["updatePatient"]["version"] == 2
+        assert (await us.gql(ONE, id=made["id"])).data["patient"]["phone"] == "+12125550777"
+        await them.gql(NOTES, input={"id": made["id"], "notes": "theirs alone"})
+        assert (await us.gql(ONE, id=made["id"])).data["patient"]["record"] == made["record"]
+
+    async def test_each_clinic_archives_for_itself(self, make_clinic: MakeClinic, server: Server) -> None:
+        here, there = await make_clinic(), await make_clinic()
+        us, them = await server.sign_in(here), await server.sign_in(there)
+        made = await register(us, familyName="Shared")
+        await share(made, here, there)
+
+        await them.gql(ARCHIVE, input={"id": made["id"]})
+
+        assert (await found(them), await found(them, status="ARCHIVED")) == ([], [made["id"]])
+        assert (await found(us), await found(us, status="ARCHIVED")) == ([made["id"]], [])
+        assert (await us.gql(ONE, id=made["id"])).data["patient"]["record"]["archivedAt"] is None
+        await us.gql(ARCHIVE, input={"id": made["id"]})
+        await them.gql(RESTORE, input={"id": made["id"]})
+        assert (await found(them), await found(us)) == ([made["id"]], [])
+
+    async def test_the_code_of_another_clinics_record_finds_nobody(
+        self, make_clinic: MakeClinic, server: Server
+    ) -> None:
+        here, there = await make_clinic(), await make_clinic()
+        us, them = await server.sign_in(here), await server.sign_in(there)
+        made = await register(us)
+        await share(made, here, there)
+
+        assert await found(us, made["record"]["code"]) == [made["id"]]
+        assert await found(them, made["record"]["code"]) == []
+
+    async def test_no_answer_and_no_command_of_the_client_names_the_sharing_clinics(
+        self, make_clinic: MakeClinic, server: Server
+    ) -> None:
+        here, there = await make_clinic(), await make_clinic()
+        us = await server.sign_in(here)
+        made = await register(us)
+        await share(made, here, there)
+
+        for answer in (
+            await us.gql(ONE, id=made["id"]),
+            await us.gql(LIST, filter={"search": made["familyName"]}),
+            await us.gql(UPDATE, input={"id": made["id"], "version": 1, "sex": "MALE"}),
+            await us.gql(ARCHIVE, input={"id": made["id"]}),
+            await us.gql("query($id: ID!) { patient(id: $id) { tenantIds } }", id=made["id"]),
+        ):
+            text = answer.response.text
+            assert str(there.tenant.id) not in text
+            assert there.tenant.subdomain not in text
