@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 from decimal import Decimal
 from enum import Enum
@@ -17,10 +16,10 @@ from pydantic.alias_generators import to_camel
 from pymongo.asynchronous.client_session import AsyncClientSession
 
 from app.errors import Conflict, FieldError, NotFound, ValidationFailed
+from app.services.wording import sentence
 
 Row = dict[str, Any]
 _encode = Encoder(to_db=True)
-_DECIMAL = re.compile(r"Decimal\('([^']*)'\)")
 
 
 def build(model: type[BaseModel], values: Mapping[str, Any], *, at: str = "input") -> Any:
@@ -66,10 +65,9 @@ def storable(value: Any) -> Any:
 def complaints(error: ValidationError, at: str) -> list[FieldError]:
     """Pydantic's findings as paths under `at` and sentences."""
     found = []
-    for one in error.errors(include_url=False, include_context=False, include_input=False):
+    for one in error.errors(include_url=False, include_input=False):
         steps = (to_camel(step) if isinstance(step, str) else str(step) for step in one["loc"])
-        message = _DECIMAL.sub(r"\1", one["msg"].removeprefix("Value error, "))
-        found.append(FieldError(".".join(filter(None, (at, *steps))), message))
+        found.append(FieldError(".".join(filter(None, (at, *steps))), sentence(one)))
     return found
 
 

@@ -9,7 +9,7 @@ from pymongo import ReturnDocument
 from pymongo.asynchronous.client_session import AsyncClientSession
 
 from app.db.transactions import in_transaction
-from app.errors import NotFound, ValidationFailed
+from app.errors import FieldError, NotFound, ValidationFailed
 from app.services.changes import another_version, checked
 from app.tenancy.scope import current_scope
 from models import Settings, Tenant
@@ -84,10 +84,18 @@ async def change_settings(version: int, changes: Mapping[str, Any]) -> None:
 
 
 def _split(changes: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
-    """The checked changes for the clinic's own document, and those for its tenant, as stored paths."""
-    own = {k: v for k, v in changes.items() if k in Settings.model_fields}
-    profile = {k: v for k, v in changes.items() if k in PROFILE}
-    regional = {k: v for k, v in changes.items() if k in REGIONAL}
-    stored = checked(Tenant, profile)
-    stored |= {f"settings.{k}": v for k, v in checked(ClinicSettings, regional).items()}
-    return checked(Settings, own), stored
+    """The checked changes for the clinic's own document, and those for its tenant, as stored paths.
+
+    Raises VALIDATION_FAILED with the paths of all that is wrong, wherever it is stored.
+    """
+    parts: list[dict[str, Any]] = []
+    wrong: list[FieldError] = []
+    for model, names in ((Settings, Settings.model_fields.keys()), (Tenant, PROFILE), (ClinicSettings, REGIONAL)):
+        try:
+            parts.append(checked(model, {name: value for name, value in changes.items() if name in names}))
+        except ValidationFailed as error:
+            wrong += error.fields
+    if wrong:
+        raise ValidationFailed(fields=wrong)
+    own, profile, regional = parts
+    return own, profile | {f"settings.{name}": value for name, value in regional.items()}
