@@ -30,9 +30,7 @@ def create_app(settings: Settings | None = None) -> Starlette:
     client = make_client(settings)
     database = client[settings.mongodb_database]
     directory = Directory(database)
-    operations = Operations(
-        core_schema(build_schema()), root=Resolver(), introspection=settings.introspection
-    )
+    operations = Operations(core_schema(build_schema()), root=Resolver(), introspection=settings.introspection)
 
     @asynccontextmanager
     async def lifespan(_: Starlette) -> AsyncIterator[None]:

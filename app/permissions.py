@@ -103,9 +103,7 @@ def by_resource(permissions: Iterable[Permission]) -> Mapping[str, tuple[str, ..
 
 def _table(**resources: str) -> frozenset[Permission]:
     return frozenset(
-        Permission(f"{resource}:{action}")
-        for resource, actions in resources.items()
-        for action in actions.split()
+        Permission(f"{resource}:{action}") for resource, actions in resources.items() for action in actions.split()
     )
 
 

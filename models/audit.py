@@ -27,6 +27,4 @@ class AuditEntry(TenantDocument):
 
     class Settings:
         name = "audit_entries"
-        indexes = (
-            IndexModel([("tenant_id", ASCENDING), ("at", DESCENDING), ("_id", DESCENDING)], name="at"),
-        )
+        indexes = (IndexModel([("tenant_id", ASCENDING), ("at", DESCENDING), ("_id", DESCENDING)], name="at"),)

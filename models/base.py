@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Any, ClassVar, Self, cast
 
 from beanie import Document, PydanticObjectId
@@ -20,6 +20,7 @@ from app.tenancy.cursor import tenant_in_scope
 from app.tenancy.kinds import ARCHIVED_FIELD, HIDDEN_FIELDS, TENANT_FIELD, register
 from app.tenancy.queries import BoundBulkWriter, BoundFindMany, BoundFindOne
 from app.tenancy.scope import Database, TenantId, current_scope
+from models.values import now
 
 SETTINGS_ALLOWED = frozenset(
     {
@@ -36,18 +37,12 @@ SETTINGS_ALLOWED = frozenset(
 guard, roots and children share a collection, and its revisions are replaced by `Versioned`."""
 
 
-def utc_now() -> datetime:
-    """Now, aware, in UTC, cut to the milliseconds that MongoDB keeps."""
-    moment = datetime.now(UTC)
-    return moment.replace(microsecond=moment.microsecond // 1000 * 1000)
-
-
 class Versioned(BaseModel):
     """Optimistic locking: `version` counts the changes made by `change`. Times are aware and in UTC."""
 
     version: int = 1
-    created_at: datetime = Field(default_factory=utc_now)
-    updated_at: datetime = Field(default_factory=utc_now)
+    created_at: datetime = Field(default_factory=now)
+    updated_at: datetime = Field(default_factory=now)
 
 
 class GuardedDocument(Document):
@@ -150,7 +145,7 @@ class GuardedDocument(Document):
             if name not in cls.model_fields or name in ("id", "version", TENANT_FIELD):
                 raise ValueError(f"{cls.__name__}.{path} cannot be changed")
         values = Encoder(custom_encoders=cls.get_settings().bson_encoders).encode(dict(set))
-        update: dict[str, Any] = {"$set": {"updated_at": utc_now(), **values}, "$inc": {"version": 1}}
+        update: dict[str, Any] = {"$set": {"updated_at": now(), **values}, "$inc": {"version": 1}}
         if dropped:
             update["$unset"] = dropped
         return update

@@ -9,14 +9,15 @@ from beanie import PydanticObjectId
 from pydantic import Field
 from pymongo import ASCENDING, DESCENDING, IndexModel
 
-from models.base import PlatformDocument, utc_now
+from models.base import PlatformDocument
 from models.references import PlatformReference, WhenGone
+from models.values import now
 
 
 class PlatformAudit(PlatformDocument):
     """One step above the clinics. Written before the step, and never changed."""
 
-    at: datetime = Field(default_factory=utc_now)
+    at: datetime = Field(default_factory=now)
     actor: str
     action: str
     reason: str

@@ -10,7 +10,7 @@ from pymongo import ASCENDING, IndexModel
 from models.base import TenantDocument, Versioned
 
 CodePrefix = Annotated[
-    str, StringConstraints(strip_whitespace=True, to_upper=True, pattern=r"^[A-Z][A-Z0-9]{0,5}$")
+    str, StringConstraints(strip_whitespace=True, to_upper=True, pattern=r"^[A-Za-z][A-Za-z0-9]{0,5}$")
 ]
 
 

@@ -80,9 +80,7 @@ class Specialization(Versioned, TenantDocument):
     class Settings:
         name = "specializations"
         indexes = (
-            IndexModel(
-                [("tenant_id", ASCENDING), ("name_key", ASCENDING), ("_id", ASCENDING)], name="name"
-            ),
+            IndexModel([("tenant_id", ASCENDING), ("name_key", ASCENDING), ("_id", ASCENDING)], name="name"),
             IndexModel(
                 [("tenant_id", ASCENDING), ("name_key", ASCENDING)],
                 name="one_per_name",

@@ -67,9 +67,7 @@ def _appointment_type() -> type:
     return AppointmentType
 
 
-@row_type(
-    "Patient", model=Patient, read=Permission.PATIENT_READ, description="A patient's demographics."
-)
+@row_type("Patient", model=Patient, read=Permission.PATIENT_READ, description="A patient's demographics.")
 class PatientType:
     id: strawberry.ID = stored("_id", description="Opaque id.")
     version: int = stored(description="Grows with each change; send it back when changing.")
@@ -163,9 +161,7 @@ class UpdatePatientInput:
     email: Maybe[str | None] = strawberry.field(description="E-mail address.")
     address: Maybe[AddressInput] = strawberry.field(description="Postal address.")
     contacts: Maybe[list[ContactInput]] = strawberry.field(description="Whom to call; replaces the list.")
-    allergies: Maybe[list[AllergyInput]] = strawberry.field(
-        description="Known allergies; replaces the list."
-    )
+    allergies: Maybe[list[AllergyInput]] = strawberry.field(description="Known allergies; replaces the list.")
 
 
 @strawberry.input(description="Which patient's record to archive or to restore here.")
@@ -223,20 +219,17 @@ class PatientMutation(Resolver):
         if input.notes is None:
             raise ValidationFailed.at("input.notes", "must be given; null clears them")
         await service.write_notes(object_id(input.id, "input.id"), input.notes.value)
-        return await self._shown(info, input.id)
+        return await self.one(info, PatientType, input.id, path="input.id")
 
     @field(Permission.PATIENT_ARCHIVE, description="Puts a patient's record here away. Other clinics are untouched.")
     async def archive_patient(self, info: Info, input: ArchivePatientInput) -> PatientType:
         await service.archive(object_id(input.id, "input.id"))
-        return await self._shown(info, input.id)
+        return await self.one(info, PatientType, input.id, path="input.id")
 
     @field(Permission.PATIENT_ARCHIVE, description="Brings an archived patient back into the lists.")
     async def restore_patient(self, info: Info, input: ArchivePatientInput) -> PatientType:
         await service.restore(object_id(input.id, "input.id"))
-        return await self._shown(info, input.id)
-
-    async def _shown(self, info: Info, id: str) -> PatientType:
-        return await self.one(info, PatientType, id, path="input.id")
+        return await self.one(info, PatientType, input.id, path="input.id")
 
 
 def _values(input: CreatePatientInput) -> dict[str, Any]:

@@ -111,5 +111,3 @@ def day(column: str, description: str) -> date | None:
 
     shown: date | None = computed(column, by=read, description=description)
     return shown
-
-

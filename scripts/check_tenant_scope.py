@@ -23,6 +23,7 @@ from typing import Annotated, Any
 import typer
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
 from scripts.scope_checks import Attempt, Leak, Untold, attempts, canary_at
 from scripts.scope_client import CannotCheck, Person, System, sign_in
@@ -86,7 +87,7 @@ def _show(results: list[Result], *, as_json: bool) -> None:
     colours = {PASSED: "green", FAILED: "bold red", SKIPPED: "yellow"}
     table = Table("Attempt", "Result", "")
     for result in results:
-        table.add_row(result.attempt, f"[{colours[result.verdict]}]{result.verdict}", result.detail)
+        table.add_row(result.attempt, Text(result.verdict, colours[result.verdict]), Text(result.detail))
     Console().print(table)
 
 

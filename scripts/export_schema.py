@@ -1,6 +1,6 @@
 """Writes `schema.graphql`, or with `--check` says whether it is what the code makes.
 
-    python -m scripts.export_schema [--check]
+python -m scripts.export_schema [--check]
 """
 
 from __future__ import annotations

@@ -15,10 +15,35 @@ MIN_LENGTH = 8
 MAX_LENGTH = 256
 _COMMON = frozenset(
     {
-        "password", "passw0rd", "password1", "password12", "password123", "password1234", "12345678",
-        "123456789", "1234567890", "87654321", "qwertyui", "qwertyuiop", "qwerty123", "abcd1234",
-        "abcdefgh", "iloveyou", "letmein1", "welcome1", "admin123", "administrator", "changeme", "sunshine",
-        "football", "baseball", "princess", "trustno1", "superman", "starwars", "whatever"
+        "password",
+        "passw0rd",
+        "password1",
+        "password12",
+        "password123",
+        "password1234",
+        "12345678",
+        "123456789",
+        "1234567890",
+        "87654321",
+        "qwertyui",
+        "qwertyuiop",
+        "qwerty123",
+        "abcd1234",
+        "abcdefgh",
+        "iloveyou",
+        "letmein1",
+        "welcome1",
+        "admin123",
+        "administrator",
+        "changeme",
+        "sunshine",
+        "football",
+        "baseball",
+        "princess",
+        "trustno1",
+        "superman",
+        "starwars",
+        "whatever",
     }
 )
 

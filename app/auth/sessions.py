@@ -83,9 +83,7 @@ async def end_session(session_id: str) -> None:
 
 async def end_all_sessions(user_id: ObjectId, *, session: AsyncClientSession | None = None) -> None:
     """Ends every session of a person at once: old tokens carry an older version than the person's."""
-    await User.get_pymongo_collection().update_one(
-        {"_id": user_id}, {"$inc": {"token_version": 1}}, session=session
-    )
+    await User.get_pymongo_collection().update_one({"_id": user_id}, {"$inc": {"token_version": 1}}, session=session)
     await Session.get_pymongo_collection().update_many(
         {"user_id": user_id, "revoked_at": None}, {"$set": {"revoked_at": now()}}, session=session
     )

@@ -132,6 +132,7 @@ def _launch(binary: Path, data_dir: Path, cache_gb: float, port: int) -> subproc
         *("--networkMessageCompressors", "disabled", "--noscripting"),
         *("--wiredTigerCacheSizeGB", str(cache_gb), "--oplogSize", "128"),
         *("--setParameter", "diagnosticDataCollectionEnabled=false"),
+        *("--setParameter", "transactionLifetimeLimitSeconds=15"),
         # One node has nobody to hand over to: do not wait for that when it ends.
         *("--setParameter", "shutdownTimeoutMillisForSignaledShutdown=100"),
     ]

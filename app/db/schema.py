@@ -18,7 +18,8 @@ from app.config import Settings
 from app.tenancy.kinds import ARCHIVED_FIELD, SHARED_FIELD, TENANT_FIELD, Kind, kind_of
 from app.tenancy.scope import Database, Scope, open_scope
 from models import ALL_DOCUMENTS
-from models.base import GuardedDocument, utc_now
+from models.base import GuardedDocument
+from models.values import now
 
 STATE = "schema_state"
 DUPLICATE_KEY = 11000
@@ -128,7 +129,7 @@ def fingerprint(plan: Sequence[Wanted]) -> str:
 
 
 async def _record(place: Database, report: SchemaReport) -> None:
-    seen = {"fingerprint": report.fingerprint, "applied_at": utc_now(), "changes": report.changes}
+    seen = {"fingerprint": report.fingerprint, "applied_at": now(), "changes": report.changes}
     await place[STATE].update_one({"_id": "schema"}, {"$set": seen}, upsert=True)
 
 

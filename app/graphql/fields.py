@@ -114,9 +114,7 @@ def computed(*needs: str, by: Callable[[Row], Any], description: str) -> Any:
     return ComputedField(description=description, metadata={"source": Computed(needs, by)})
 
 
-def related(
-    target: Callable[[], type], *, key: str, foreign: str = "_id", many: bool = False, description: str
-) -> Any:
+def related(target: Callable[[], type], *, key: str, foreign: str = "_id", many: bool = False, description: str) -> Any:
     """A field whose rows live in another collection. `target` returns the row type (a lambda, for cycles).
 
     With `many`, `key` may hold a list of ids and the answer is a list.

@@ -41,10 +41,7 @@ def _is_object(taken: GraphQLInputType) -> bool:
 def _checked(resolve: Callable[..., Any], inputs: Inputs) -> Callable[..., Any]:
     def checked(source: Any, info: Any, **arguments: Any) -> Any:
         wrong = [
-            path
-            for name, taken in inputs.items()
-            if name in arguments
-            for path in _nulls(arguments[name], taken, name)
+            path for name, taken in inputs.items() if name in arguments for path in _nulls(arguments[name], taken, name)
         ]
         if wrong:
             raise ValidationFailed(fields=[FieldError(path, "must not be null") for path in wrong])

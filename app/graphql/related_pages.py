@@ -49,9 +49,7 @@ def _batch(row: type, foreign: str, needed: frozenset[str], page: Page, beyond: 
     async def batch(keys: list[ObjectId]) -> Sequence[Sequence[Row]]:
         if len(keys) == 1:
             criteria = {"$and": [{foreign: keys[0]}, dict(beyond)]}
-            return [
-                await model.rows(criteria, projection=projection(needed), sort=list(page.sort), limit=limit)
-            ]
+            return [await model.rows(criteria, projection=projection(needed), sort=list(page.sort), limit=limit)]
         cursor = await model.guarded().aggregate(
             [
                 {"$match": {"$and": [{foreign: {"$in": keys}}, dict(beyond)]}},

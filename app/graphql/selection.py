@@ -30,10 +30,7 @@ def nodes_under(info: Info[Any, Any], *path: str) -> list[FieldNode]:
     nodes: list[FieldNode] = list(raw.field_nodes)
     for step in path:
         nodes = [
-            child
-            for node in nodes
-            for child in _fields(node.selection_set, raw.fragments)
-            if child.name.value == step
+            child for node in nodes for child in _fields(node.selection_set, raw.fragments) if child.name.value == step
         ]
     return [child for node in nodes for child in _fields(node.selection_set, raw.fragments)]
 

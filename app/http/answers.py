@@ -27,8 +27,7 @@ _STYLE = (
 )
 _STYLE_HASH = b64encode(sha256(_STYLE.encode()).digest()).decode()
 _PAGE_POLICY = (
-    f"default-src 'none'; style-src 'sha256-{_STYLE_HASH}'; "
-    "base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+    f"default-src 'none'; style-src 'sha256-{_STYLE_HASH}'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
 )
 _TEXTS = {
     "TENANT_NOT_FOUND": "There is no clinic at this address. Check how it is spelled, or ask your clinic.",
@@ -36,9 +35,7 @@ _TEXTS = {
 }
 
 
-def json_response(
-    content: Mapping[str, Any], status: int = 200, headers: Mapping[str, str] | None = None
-) -> Response:
+def json_response(content: Mapping[str, Any], status: int = 200, headers: Mapping[str, str] | None = None) -> Response:
     """`content` as JSON bytes."""
     return Response(orjson.dumps(content), status, headers, media_type="application/json")
 

@@ -64,9 +64,7 @@ class CrossSiteGuard:
 
 
 def _has_bearer(headers: Headers) -> bool:
-    return any(
-        value.strip().lower().startswith("bearer") for value in header_values(headers, b"authorization")
-    )
+    return any(value.strip().lower().startswith("bearer") for value in header_values(headers, b"authorization"))
 
 
 def _check_content_type(headers: Headers, *, uploads: bool) -> None:

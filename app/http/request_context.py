@@ -30,9 +30,7 @@ class RequestContext:
     """Opens a scope at the top of every request and websocket, whatever it is, so that none is left over
     from the request before on the same connection; answers and logs whatever happens inside."""
 
-    def __init__(
-        self, app: ASGIApp, *, routes: RouteTable, proxies: TrustedProxies, production: bool
-    ) -> None:
+    def __init__(self, app: ASGIApp, *, routes: RouteTable, proxies: TrustedProxies, production: bool) -> None:
         self.app = app
         self._routes = routes
         self._proxies = proxies

@@ -43,9 +43,7 @@ def _console() -> list[RouteSpec]:
 
 def _demo_accounts() -> list[DemoAccount]:
     """One sign-in per role of the demo's clinics, for the page to offer. Development alone has the page."""
-    offered = {
-        (account.clinic, account.role): account for plan in PLANS for account in reversed(accounts_of(plan))
-    }
+    offered = {(account.clinic, account.role): account for plan in PLANS for account in reversed(accounts_of(plan))}
     return [DemoAccount(one.role, one.email, PASSWORD, one.clinic) for one in reversed(offered.values())]
 
 

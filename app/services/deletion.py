@@ -26,9 +26,10 @@ from app.services.tenant_traces import find_traces
 from app.tenancy.crossing import tenant_scope
 from app.tenancy.scope import scope_or_none
 from models import SHARED_DOCUMENTS, TENANT_DOCUMENTS, Membership, PlatformAudit, Tenant, Tombstone, User
-from models.base import SharedDocument, TenantDocument, utc_now
+from models.base import SharedDocument, TenantDocument
 from models.references import WhenGone
 from models.tenant import TenantStatus
+from models.values import now
 
 BATCH = 1_000
 LEAVING_AT_ONCE = 16
@@ -86,12 +87,12 @@ async def delete_tenant(
     tell = watch or Watch()
     tenant = await _close(tenant)
     await _audit(tenant, actor, "tenant.delete.start", f"deleting the clinic {tenant.subdomain}")
-    since = tenant.deletion_started_at or utc_now()
+    since = tenant.deletion_started_at or now()
     export = export_since(tenant, exports, since) if exports is not None else None
     if exports is not None and export is None:
         tell.stage(Stage.EXPORT)
         export = await export_tenant(tenant, exports, report=tell.step)
-    if (wait := (since + settle - utc_now()).total_seconds()) > 0:
+    if (wait := (since + settle - now()).total_seconds()) > 0:
         tell.stage(Stage.WAIT)
         await asyncio.sleep(wait)
     with pymongo.timeout(None):
@@ -107,8 +108,8 @@ async def _close(tenant: Tenant) -> Tenant:
             {
                 "$set": {
                     "status": TenantStatus.SUSPENDED.value,
-                    "deletion_started_at": {"$ifNull": ["$deletion_started_at", utc_now()]},
-                    "updated_at": utc_now(),
+                    "deletion_started_at": {"$ifNull": ["$deletion_started_at", now()]},
+                    "updated_at": now(),
                     "version": {"$add": ["$version", 1]},
                 }
             }

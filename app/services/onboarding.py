@@ -35,6 +35,7 @@ from models.values import (
     Phone,
     Subdomain,
     Timezone,
+    now,
     search_key,
 )
 
@@ -194,8 +195,7 @@ async def open_clinic(form: OnboardingForm, user: User, session: AsyncClientSess
     tenant = build(Tenant, _tenant_values(form), at="")
     tenant.id = ObjectId()
     await tenant.insert(session=session)
-    if await User.guarded().find_one({"_id": user.id}, {"_id": 1}, session=session) is None:
-        await user.insert(session=session)
+    await _hold(user, session)
     async with tenant_scope(ref_of(tenant)):
         roles, permissions = await seed_roles(session)
         staff = await admin_profile(user, form.admin.name, form.admin.phone, session)
@@ -203,6 +203,14 @@ async def open_clinic(form: OnboardingForm, user: User, session: AsyncClientSess
         await membership_of(user, staff, roles[ADMIN]).insert(session=session)
         await record("clinic.open", subject=tenant, session=session)
     return Onboarded(tenant, user.email, roles, permissions)
+
+
+async def _hold(user: User, session: AsyncClientSession) -> None:
+    """Stores a new person. A known one is written to as well, so that a deletion of their last clinic, which takes
+    them along, cannot commit beside this."""
+    held = await User.guarded().update_one({"_id": user.id}, {"$set": {"updated_at": now()}}, session=session)
+    if not held.matched_count:
+        await user.insert(session=session)
 
 
 def _tenant_values(form: OnboardingForm) -> dict[str, Any]:

@@ -150,7 +150,9 @@ async def _change_record(
 ) -> None:
     records = PatientRecord.guarded()
     done = await records.update_one(
-        {"patient_id": patient_id, **state}, {"$set": {**values, "updated_at": now()}, "$inc": {"version": 1}}, session=session
+        {"patient_id": patient_id, **state},
+        {"$set": {**values, "updated_at": now()}, "$inc": {"version": 1}},
+        session=session,
     )
     if done.matched_count:
         return

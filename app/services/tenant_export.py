@@ -21,8 +21,9 @@ from app.errors import Conflict
 from app.services.platform_places import platform_places
 from app.tenancy.crossing import tenant_scope
 from models import SHARED_DOCUMENTS, TENANT_DOCUMENTS, Membership, Tenant, User
-from models.base import GuardedDocument, utc_now
+from models.base import GuardedDocument
 from models.references import WhenGone
+from models.values import now
 
 Row = dict[str, Any]
 Report = Callable[[str, int], None]
@@ -67,7 +68,7 @@ async def export_tenant(tenant: Tenant, exports: Path, *, report: Report = lambd
     document a line in MongoDB's relaxed Extended JSON, as `mongoimport` reads it. Secrets, and which other clinics
     share a patient, are not exported.
     """
-    final = exports / f"{tenant.subdomain}-{utc_now():%Y%m%dT%H%M%S%fZ}"
+    final = exports / f"{tenant.subdomain}-{now():%Y%m%dT%H%M%S%fZ}"
     partial = _fresh(final)
     with pymongo.timeout(None):
         files = await _write_all(partial, tenant, report)
@@ -149,7 +150,7 @@ async def _write(folder: Path, name: str, rows: AsyncIterable[Row], report: Repo
 def _write_manifest(folder: Path, tenant: Tenant, files: list[ExportedFile]) -> None:
     about = {
         "format": FORMAT,
-        "made_at": utc_now().isoformat(),
+        "made_at": now().isoformat(),
         "tenant": {"id": str(tenant.id), "subdomain": tenant.subdomain, "name": tenant.name},
         "files": [asdict(file) for file in files],
     }

@@ -96,9 +96,7 @@ def extract_subdomain(
     host: str, *, root_domain: str, preview_domain: str | None = None, development: bool = False
 ) -> str | None:
     """The clinic's subdomain that the host names, or None. Raises `BadHost`."""
-    outcome = resolve_host(
-        host, root_domain=root_domain, preview_domain=preview_domain, development=development
-    )
+    outcome = resolve_host(host, root_domain=root_domain, preview_domain=preview_domain, development=development)
     return outcome.subdomain if isinstance(outcome, Clinic) else None
 
 

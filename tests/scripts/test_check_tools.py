@@ -20,6 +20,7 @@ from pymongo import AsyncMongoClient
 from app.config import PROJECT_ROOT, Settings
 from app.db.mongod import free_port
 from app.db.schema import apply_schema
+from scripts.check_tenant_scope import FAILED, PASSED, Result, _show
 from tests.conftest import TEST_SECRET
 from tests.fixtures.clinics import PASSWORD, Clinic, MakeClinic
 from tests.fixtures.twins import Twins
@@ -216,3 +217,10 @@ async def test_a_credentials_file_that_is_none_is_one_sentence(tmp_path: Path, c
 
     assert ended.code == 2
     assert len(ended.errors.strip().splitlines()) == 1
+
+
+def test_the_table_names_each_attempt_its_result_and_why(capsys: pytest.CaptureFixture[str]) -> None:
+    _show([Result("read by id", PASSED), Result("booking", FAILED, "it is [accepted]")], as_json=False)
+
+    table = capsys.readouterr().out
+    assert all(text in table for text in ("read by id", "pass", "booking", "FAIL", "it is [accepted]"))
