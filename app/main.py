@@ -40,7 +40,7 @@ def create_app(settings: Settings | None = None) -> Starlette:
         await directory.stop()
         await client.close()
 
-    return build_app(
+    app = build_app(
         route_specs(settings, operations, database),
         settings=settings,
         directory=directory,
@@ -48,3 +48,5 @@ def create_app(settings: Settings | None = None) -> Starlette:
         inner=[Middleware(Identity, settings=settings)],
         lifespan=lifespan,
     )
+    app.state.client = client
+    return app

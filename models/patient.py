@@ -11,8 +11,9 @@ from pydantic import AfterValidator, Field
 from pymongo import ASCENDING, IndexModel
 
 from models.base import SharedDocument, TenantDocument, Versioned
+from models.phones import phone_key
 from models.references import Reference
-from models.values import Address, Email, Line, Phone, Text, Value, now, phone_key, search_key
+from models.values import Address, Email, Line, Phone, Text, Value, now, search_key
 
 
 class Sex(StrEnum):

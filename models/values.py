@@ -8,7 +8,6 @@ from datetime import UTC, datetime
 from typing import Annotated
 from zoneinfo import available_timezones
 
-import phonenumbers
 from email_validator import EmailNotValidError, validate_email
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints
 
@@ -94,6 +93,15 @@ def _phone(number: str) -> str:
     return number
 
 
+def email_key(text: str) -> str:
+    """What was typed as an e-mail address, as `Email` stores it; text that is none only loses case and blanks."""
+    typed = text.strip()[:254]
+    try:
+        return _email(typed)
+    except ValueError:
+        return typed.lower()
+
+
 Line = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=200), AfterValidator(_one_line)]
 """One line of text, 1–200 characters."""
 Name = Annotated[str, StringConstraints(strip_whitespace=True, min_length=2, max_length=120), AfterValidator(_one_line)]
@@ -149,17 +157,3 @@ def search_key(*parts: str | None) -> str:
     joined = " ".join(part for part in parts if part)
     plain = "".join(c for c in unicodedata.normalize("NFKD", joined) if not unicodedata.combining(c))
     return " ".join(plain.casefold().split())
-
-
-def phone_key(number: str | None, region: str | None = None) -> str | None:
-    """The digits by which equal phone numbers are found: E.164 without `+` where it parses, else all digits.
-
-    `region` is the ISO 3166 country that numbers without a country code belong to.
-    """
-    if not number:
-        return None
-    try:
-        parsed = phonenumbers.parse(number, region)
-    except phonenumbers.NumberParseException:
-        return "".join(char for char in number if char.isdigit())
-    return f"{parsed.country_code}{phonenumbers.national_significant_number(parsed)}"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Mapping
 from typing import Any
 
@@ -28,6 +29,8 @@ class Resolver:
         for name, value in vars(cls).items():
             if isinstance(value, StrawberryField) and not isinstance(value.metadata.get("access"), Access):
                 raise TypeError(f"{cls.__name__}.{name} declares neither a permission nor that it is public")
+            if inspect.isfunction(value):
+                raise TypeError(f"{cls.__name__}.{name} would not be found: root fields run against Resolver itself")
         for name in vars(cls).get("__annotations__", {}):
             if not name.startswith("_"):
                 raise TypeError(f"{cls.__name__}.{name} is a bare attribute; declare a field with its access")

@@ -14,6 +14,7 @@ from graphql import (
     FragmentDefinitionNode,
     FragmentSpreadNode,
     InlineFragmentNode,
+    IntValueNode,
     ListValueNode,
     ObjectValueNode,
     OperationDefinitionNode,
@@ -38,8 +39,11 @@ class Bounds:
     fragments: int = 100
     root_fields: int = 20
     value_depth: int = 12
+    cost: int = 250_000
+    """Fields of the answer, with each list as long as it may get."""
 
 
+USUAL_PAGE, LONGEST_PAGE = 20, 100
 BOUNDS = Bounds()
 INTROSPECTION_BOUNDS = Bounds(fields=5_000, depth=25)
 
@@ -52,6 +56,9 @@ class Measure:
     fields: int = 0
     aliases: int = 0
     directives: int = 0
+    width: int = 0
+    """Fields at the topmost level alone."""
+    cost: int = 0
 
     def beside(self, other: Measure) -> Measure:
         return Measure(
@@ -59,7 +66,14 @@ class Measure:
             self.fields + other.fields,
             self.aliases + other.aliases,
             self.directives + other.directives,
+            self.width + other.width,
+            self.cost + other.cost,
         )
+
+    def under(self, *, alias: bool, directives: int, rows: int) -> Measure:
+        """The measure of a field that has this selection, `rows` times."""
+        aliases, directives = self.aliases + alias, self.directives + directives
+        return Measure(self.depth + 1, self.fields + 1, aliases, directives, 1, 1 + rows * self.cost)
 
 
 class _Measurer:
@@ -84,8 +98,7 @@ class _Measurer:
             for argument in node.arguments or ():
                 self._value(argument.value, 1)
             below = self.selection_set(node.selection_set, level + 1)
-            own = Measure(below.depth + 1, 1, int(node.alias is not None), directives)
-            return own.beside(below)
+            return below.under(alias=node.alias is not None, directives=directives, rows=_rows(node))
         if isinstance(node, InlineFragmentNode):
             return self.selection_set(node.selection_set, level + 1).beside(Measure(directives=directives))
         if isinstance(node, FragmentSpreadNode):
@@ -112,6 +125,18 @@ class _Measurer:
                 self._value(field.value, level + 1)
 
 
+def _rows(node: FieldNode) -> int:
+    """How often a field's selection may be answered: `edges` by a page of usual length, what has `first` by so many
+    of these pages. A variable counts as the most."""
+    if node.name.value == "edges":
+        return USUAL_PAGE
+    first = next((one.value for one in node.arguments or () if one.name.value == "first"), None)
+    if first is None:
+        return 1
+    asked = int(first.value) if isinstance(first, IntValueNode) and len(first.value) <= 3 else LONGEST_PAGE
+    return max(1, -(-min(asked, LONGEST_PAGE) // USUAL_PAGE))
+
+
 def check_document(document: DocumentNode) -> None:
     """Raises QUERY_TOO_COMPLEX, naming the bound, when the document goes over one."""
     bounds = INTROSPECTION_BOUNDS if _is_introspection(document) else BOUNDS
@@ -124,9 +149,10 @@ def check_document(document: DocumentNode) -> None:
             _refuse_over("levels", measure.depth, bounds.depth)
             _refuse_over("fields", measure.fields, bounds.fields)
             _refuse_over("aliases", measure.aliases, bounds.aliases)
+            _refuse_over("rows times fields", measure.cost, bounds.cost)
             _refuse_over("directives", measure.directives + len(node.directives or ()), bounds.directives)
-        if isinstance(node, OperationDefinitionNode):
-            _refuse_over("root fields", len(node.selection_set.selections), bounds.root_fields)
+            if isinstance(node, OperationDefinitionNode):
+                _refuse_over("root fields", measure.width, bounds.root_fields)
 
 
 def _refuse_over(what: str, found: int, most: int) -> None:

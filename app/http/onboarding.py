@@ -17,7 +17,7 @@ from app.http.answers import json_response
 from app.http.body import read_json
 from app.http.registry import RouteKind, RouteSpec
 from app.services.onboarding import onboard, read_form
-from app.services.rate_limits import ONBOARDING, take
+from app.services.rate_limits import ONBOARDING, network_of, take
 from app.tenancy.scope import current_scope
 from models import Tenant
 from models.tenant import TenantStatus
@@ -41,7 +41,7 @@ async def open_clinic(request: Request) -> Response:
     scope = current_scope()
     if scope.tenant is not None:
         raise NotFound
-    await take(ONBOARDING, scope.address)
+    await take(ONBOARDING, network_of(scope.address))
     opened = await onboard(read_form(await read_json(request)))
     return json_response(opened.answer())
 

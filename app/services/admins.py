@@ -16,6 +16,7 @@ from app.tenancy.crossing import tenant_scope
 from app.tenancy.scope import current_scope
 from models import Membership, Role, Staff, Tenant, User
 from models.user import MembershipStatus, UserStatus
+from models.values import email_key
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,7 +48,7 @@ async def add_known_admin(tenant: Tenant, email: str) -> Added:
 
     Raises VALIDATION_FAILED at `admin.email` when nobody active has this address, or INVALID_STATE as above.
     """
-    user = await User.find_one({"email": email.strip().lower()})
+    user = await User.find_one({"email": email_key(email)})
     if user is None or user.status is not UserStatus.ACTIVE:
         raise ValidationFailed.at("admin.email", "belongs to nobody who can sign in")
     return await _add(tenant, user, user.name, None)

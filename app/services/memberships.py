@@ -57,7 +57,7 @@ async def change_role(staff_id: ObjectId, role_id: ObjectId) -> None:
         if role is None:
             raise NotFound.at("input.roleId")
         membership = await _membership_of(staff_id, session)
-        await _require_own(role, session)
+        await require_grantable(role, session)
         await one_at_a_time(session)
         await _set(membership, {"role_id": role.id, "role": role.name}, session)
         await _keep_an_admin(session)
@@ -133,7 +133,7 @@ async def require_level(level: int, session: AsyncClientSession) -> None:
         raise Forbidden("This role stands above yours.")
 
 
-async def _require_own(role: Role, session: AsyncClientSession) -> None:
+async def require_grantable(role: Role, session: AsyncClientSession) -> None:
     """Raises FORBIDDEN when the role's level or one of its rights is beyond the actor's own."""
     await require_level(role.level, session)
     documents = await RolePermission.find({"role_id": role.id}, session=session).to_list()

@@ -15,9 +15,11 @@ from app.services.changes import Row, another_version, build, change_row, checke
 from app.services.counters import next_number
 from app.services.search import searched, starts_with
 from app.services.settings import clinic_settings
+from app.tenancy.scope import current_scope
 from models import Patient, PatientRecord
 from models.patient import RecordStatus
-from models.values import now, phone_key, search_key
+from models.phones import phone_key, phone_prefixes, region_of
+from models.values import now, search_key
 
 DUPLICATES_SHOWN = 10
 
@@ -37,9 +39,8 @@ async def _matching(search: str) -> dict[str, Any]:
         return starts_with("email", search.lower())
     key = search_key(search)
     either = [starts_with("name_key", key), starts_with("given_key", key)]
-    digits = "".join(char for char in search if char.isdigit())
-    if len(digits) >= 3:
-        either += [starts_with("phone_key", one) for one in {digits, phone_key(search) or digits}]
+    if sum(char.isdigit() for char in search) >= 3:
+        either += [starts_with("phone_key", one) for one in sorted(phone_prefixes(search, _region()))]
         coded = await PatientRecord.rows({"code": search.upper()}, projection={"patient_id": 1}, limit=1)
         either += [{"_id": row["patient_id"]} for row in coded]
     return {"$or": either}
@@ -48,7 +49,13 @@ async def _matching(search: str) -> dict[str, Any]:
 def _patient(values: Mapping[str, Any]) -> Patient:
     """A new patient from input values, which also hold the clinic's notes."""
     patient: Patient = build(Patient, {name: value for name, value in values.items() if name != "notes"})
-    return patient.keyed()
+    return patient.keyed(_region())
+
+
+def _region() -> str | None:
+    """The country whose phone numbers the clinic's people write without a country code."""
+    tenant = current_scope().tenant
+    return region_of(tenant.timezone) if tenant else None
 
 
 async def register(values: Mapping[str, Any]) -> Row:
@@ -81,7 +88,7 @@ async def change(patient_id: ObjectId, version: int, changes: Mapping[str, Any])
     if values.keys() & {"given_name", "family_name"}:
         values |= await _name_keys(patient_id, version, values)
     if "phone" in values:
-        values["phone_key"] = phone_key(values["phone"])
+        values["phone_key"] = phone_key(values["phone"], _region())
     return await change_row(Patient, patient_id, version, values)
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 from datetime import timedelta
+from ipaddress import IPv6Network
 
 from pymongo import ReturnDocument
 from pymongo.errors import DuplicateKeyError
@@ -31,6 +32,13 @@ class Limit:
 ONBOARDING = Limit("onboarding", 5, timedelta(minutes=15), platform=True)
 LOGIN_BY_ADDRESS = Limit("login-address", 60, timedelta(minutes=15), platform=True)
 LOGIN_BY_ACCOUNT = Limit("login-account", 10, timedelta(minutes=15), platform=True)
+
+
+def network_of(address: str) -> str:
+    """Whom an address stands for: itself, but its /64 with IPv6, where one household has 2^64 addresses."""
+    if ":" not in address:
+        return address
+    return str(IPv6Network((address.partition("%")[0], 64), strict=False))
 
 
 async def take(limit: Limit, key: str) -> None:

@@ -13,11 +13,11 @@ from app.config import Settings
 from app.db.transactions import in_transaction
 from app.errors import Forbidden, TenantNotFound, Unauthenticated, ValidationFailed
 from app.services.audit import record
-from app.services.rate_limits import LOGIN_BY_ACCOUNT, LOGIN_BY_ADDRESS, give_back, take
+from app.services.rate_limits import LOGIN_BY_ACCOUNT, LOGIN_BY_ADDRESS, give_back, network_of, take
 from app.tenancy.scope import Scope, current_scope, open_scope
 from models import Membership, User
 from models.user import MembershipStatus, UserStatus
-from models.values import now
+from models.values import email_key, now
 
 WRONG = "E-mail or password is wrong."
 
@@ -29,8 +29,8 @@ async def login(email: str, password: str, settings: Settings, *, device: str) -
     password and a disabled person; RATE_LIMITED after too many tries for one account or from one address.
     """
     scope = current_scope()
-    account = email.strip().casefold()[:254]
-    await take(LOGIN_BY_ADDRESS, scope.address)
+    account = email_key(email)
+    await take(LOGIN_BY_ADDRESS, network_of(scope.address))
     await take(LOGIN_BY_ACCOUNT, account)
     user = await User.find_one({"email": account})
     right = await verify_password(user.password_hash if user else None, password)

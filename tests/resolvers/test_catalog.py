@@ -164,9 +164,7 @@ async def test_no_two_in_use_have_one_name(resource: Resource, admin: Client) ->
 async def test_of_the_same_name_many_times_at_once_one_is_made(resource: Resource, admin: Client) -> None:
     name = fresh()
 
-    answers = await asyncio.gather(
-        *(resource.send(admin, "create", name=name, **resource.valid) for _ in range(8))
-    )
+    answers = await asyncio.gather(*(resource.send(admin, "create", name=name, **resource.valid) for _ in range(8)))
 
     assert [code for answer in answers for code in answer.codes] == ["CONFLICT"] * 7
     assert await resource.names(admin, search=name) == [name]

@@ -1,60 +1,30 @@
-"""Patients: registering, searching, changing, and what clinics that share one see of each other."""
+"""Patients: registering, changing, archiving."""
 
 from __future__ import annotations
 
 import asyncio
-import itertools
 from typing import Any
-from uuid import uuid4
 
 import pytest
-from beanie import PydanticObjectId
-from bson import ObjectId
 
 from app.tenancy.crossing import tenant_scope
-from models import Counter, Patient, PatientRecord
+from models import Counter
 from tests.fixtures.clinics import Client, Clinic, MakeClinic, Server
 from tests.fixtures.commands import Commands
 from tests.fixtures.people import SignedIn
-
-FIELDS = """{ id version name givenName familyName birthDate sex phone email
-    address { street city state zipCode country } contacts { name relationship phone }
-    allergies { substance reaction severe } record { code status notes archivedAt } }"""
-CREATE = f"mutation($input: CreatePatientInput!) {{ createPatient(input: $input) {FIELDS} }}"
-UPDATE = f"mutation($input: UpdatePatientInput!) {{ updatePatient(input: $input) {FIELDS} }}"
-NOTES = "mutation($input: UpdatePatientNotesInput!) { updatePatientNotes(input: $input) { record { notes } } }"
-ARCHIVE = "mutation($input: ArchivePatientInput!) { archivePatient(input: $input) { record { status archivedAt } } }"
-RESTORE = "mutation($input: ArchivePatientInput!) { restorePatient(input: $input) { record { status archivedAt } } }"
-ONE = f"query($id: ID!) {{ patient(id: $id) {FIELDS} }}"
-LIST = """query($filter: PatientFilter, $sort: PatientSort! = NAME_ASC) {
-    patients(first: 100, filter: $filter, sort: $sort) { edges { node { id name } } } }"""
-DUPLICATES = "query($input: CreatePatientInput!) { possibleDuplicates(input: $input) { id name } }"
-NO_ADDRESS = {"street": None, "city": None, "state": None, "zipCode": None, "country": None}
-NOWHERE = "0123456789abcdef01234567"
-
-
-def family() -> str:
-    return f"F{uuid4().hex[:12]}"
-
-
-async def register(client: Client, **values: Any) -> dict[str, Any]:
-    answer = await client.gql(CREATE, input={"givenName": "Ana", "familyName": family(), **values})
-    made: dict[str, Any] = answer.data["createPatient"]
-    return made
-
-
-async def found(client: Client, search: str | None = None, **filter: Any) -> list[str]:
-    answer = await client.gql(LIST, filter={"search": search, **filter})
-    return [edge["node"]["id"] for edge in answer.data["patients"]["edges"]]
-
-
-async def share(patient: dict[str, Any], here: Clinic, there: Clinic) -> None:
-    """What redeeming a share code will do: the other clinic gets the patient and a record of its own."""
-    id = ObjectId(patient["id"])
-    async with tenant_scope(here.ref):
-        await Patient.guarded().grant(id, there.ref.id)
-    async with tenant_scope(there.ref):
-        await PatientRecord(patient_id=PydanticObjectId(id), code=f"X-{uuid4().hex[:8]}").insert()
+from tests.resolvers.patient_calls import (
+    ARCHIVE,
+    CREATE,
+    NO_ADDRESS,
+    NOTES,
+    NOWHERE,
+    ONE,
+    RESTORE,
+    UPDATE,
+    family,
+    found,
+    register,
+)
 
 
 class TestRegistering:
@@ -138,7 +108,10 @@ class TestRegistering:
             ({"address": {"street": "\u202e"}}, "input.address.street"),
             ({"address": {"zipCode": "12\n34"}}, "input.address.zipCode"),
             ({"address": {"planet": "Mars"}}, "input.address.planet"),
-            ({"contacts": [{"name": "A", "phone": "+12125550100"}, {"name": "B", "phone": "x"}]}, "input.contacts.1.phone"),
+            (
+                {"contacts": [{"name": "A", "phone": "+12125550100"}, {"name": "B", "phone": "x"}]},
+                "input.contacts.1.phone",
+            ),
             ({"contacts": [{"name": "A", "phone": "+12125550100"}] * 11}, "input.contacts"),
             ({"allergies": [{"substance": " "}]}, "input.allergies.0.substance"),
             ({"allergies": [{"substance": 5}]}, "input.allergies.0.substance"),
@@ -159,7 +132,9 @@ class TestRegistering:
         assert set(answer.paths) == {"input.givenName", "input.familyName", "input.phone", "input.email"}
 
     async def test_a_lone_surrogate_is_refused_before_it_is_read(self, admin: Client) -> None:
-        body = b'{"query": "mutation($n: String!) { createPatient(input: {givenName: $n, familyName: \\"x\\"}) { id } }"'
+        body = (
+            b'{"query": "mutation($n: String!) { createPatient(input: {givenName: $n, familyName: \\"x\\"}) { id } }"'
+        )
         response = await admin.http.post(
             "/graphql",
             content=body + b', "variables": {"n": "a\\ud800"}}',
@@ -186,97 +161,6 @@ class TestRegistering:
             assert await Counter.find({}).count() == 0
 
 
-class TestSearching:
-    @pytest.mark.parametrize("name", ["Nguyễn", "李", "Жуков", "O'Brien", "Ω.*+?[(", "$ne", "Straße", "İnan", "عمر", "Zoë"])
-    async def test_names_of_any_script_are_found_by_either_beginning(self, admin: Client, name: str) -> None:
-        mark = uuid4().hex[:8]
-        made = await register(admin, givenName=f"{name} {mark}", familyName=f"Q{mark}")
-
-        assert made["id"] in await found(admin, f"{name} {mark[:6]}")
-        assert made["id"] in await found(admin, f"q{mark} {name}")
-        assert made["id"] in await found(admin, f"{name} {mark} Q{mark}")
-
-    async def test_case_and_accents_do_not_matter(self, admin: Client) -> None:
-        mark = uuid4().hex[:8]
-        made = await register(admin, familyName=f"García {mark}")
-
-        assert await found(admin, f"  GARCIA   {mark} ") == [made["id"]]
-        assert await found(admin, f"garcía {mark} an") == [made["id"]]
-        assert await found(admin, f"arcía {mark}") == []
-
-    async def test_code_phone_and_email_find_a_patient(self, make_clinic: MakeClinic, server: Server) -> None:
-        admin = await server.sign_in(await make_clinic())
-        made = await register(admin, phone="+1 (212) 555-0199", email="Find.Me@Example.com")
-        await register(admin, phone="+44 20 7946 0958", email="other@example.com")
-
-        for search in ("P-000001", "p-000001", "+1 212 555 01", "12125550199", "FIND.ME@", "find.me@example.com"):
-            assert await found(admin, search) == [made["id"]]
-        for search in ("P-00000", "P-000003", "212555", "ind.me@", "@"):
-            assert await found(admin, search) == []
-
-    async def test_days_of_birth_and_statuses_narrow_the_list(self, make_clinic: MakeClinic, server: Server) -> None:
-        admin = await server.sign_in(await make_clinic())
-        leap, other = await register(admin, birthDate="1984-02-29"), await register(admin, birthDate="1984-03-01")
-        await admin.gql(ARCHIVE, input={"id": other["id"]})
-
-        assert await found(admin, birthDate="1984-02-29") == [leap["id"]]
-        assert await found(admin, birthDate="1984-03-01") == []
-        assert await found(admin, status="ARCHIVED") == [other["id"]]
-        assert await found(admin, status="ACTIVE") == [leap["id"]]
-
-    @pytest.mark.parametrize("text", [".*", "^F", '{"$gt":""}', "$where", "' || 1==1", "\x00", "\\", "%", "_", "\U0010ffff"])
-    async def test_what_looks_like_a_query_finds_nobody(self, admin: Client, text: str) -> None:
-        await register(admin)
-
-        assert await found(admin, text) == []
-
-    async def test_a_search_too_long_is_refused_and_a_blank_one_lists_all(self, admin: Client) -> None:
-        made = await register(admin, familyName=f"000 {uuid4().hex}")
-
-        answer = await admin.gql(LIST, filter={"search": "x" * 101})
-
-        assert (answer.codes, answer.paths) == (["VALIDATION_FAILED"], ["filter.search"])
-        assert made["id"] in await found(admin, " \u0301 ")
-
-    async def test_orders(self, make_clinic: MakeClinic, server: Server) -> None:
-        admin = await server.sign_in(await make_clinic())
-        ids = [(await register(admin, familyName=name))["id"] for name in ("b", "C", "á")]
-
-        async def order(sort: str) -> list[int]:
-            edges = (await admin.gql(LIST, sort=sort)).data["patients"]["edges"]
-            return [ids.index(edge["node"]["id"]) for edge in edges]
-
-        assert await order("NAME_ASC") == [2, 0, 1]
-        assert await order("NAME_DESC") == [1, 0, 2]
-        assert await order("OLDEST") == [0, 1, 2]
-        assert await order("NEWEST") == [2, 1, 0]
-
-    async def test_duplicates_are_told_by_phone_email_or_name_with_birth_date(
-        self, make_clinic: MakeClinic, server: Server
-    ) -> None:
-        admin, other = await server.sign_in(await make_clinic()), await server.sign_in(await make_clinic())
-        known = {
-            "givenName": "Ana",
-            "familyName": "Doble",
-            "birthDate": "1990-01-01",
-            "phone": "+1 212 555 0123",
-            "email": "d@example.com",
-        }
-        made = await register(admin, **known)
-
-        async def alike(client: Client, **values: Any) -> list[str]:
-            asked = {"givenName": "X", "familyName": "Y", **values}
-            return [one["id"] for one in (await client.gql(DUPLICATES, input=asked)).data["possibleDuplicates"]]
-
-        same_name = {"givenName": "ANA", "familyName": "Doblé"}
-        assert await alike(admin, phone="+1 (212) 555-0123") == [made["id"]]
-        assert await alike(admin, email="D@example.com") == [made["id"]]
-        assert await alike(admin, **same_name, birthDate="1990-01-01") == [made["id"]]
-        assert await alike(admin, **same_name) == []
-        assert await alike(admin, **same_name, birthDate="1990-01-02") == []
-        assert await alike(other, **known) == []
-
-
 class TestChanging:
     async def test_absent_values_stay_and_null_clears(self, admin: Client) -> None:
         made = await register(admin, phone="+1 212 555 0100", email="e@example.com", birthDate="1990-01-01")
@@ -287,7 +171,7 @@ class TestChanging:
 
     async def test_every_field_can_be_changed(self, admin: Client) -> None:
         made = await register(admin, address={"street": "Old", "city": "Town"}, allergies=[{"substance": "nuts"}])
-        changes = {
+        changes: dict[str, Any] = {
             "givenName": "Eva",
             "familyName": family(),
             "birthDate": "2001-12-31",
@@ -403,82 +287,3 @@ class TestChanging:
         ):
             assert (await client.gql(query, input=input)).codes == ["FORBIDDEN"]
         assert (await admin.gql(ONE, id=made["id"])).data["patient"] == made
-
-
-class TestTwoClinics:
-    async def test_a_patient_of_another_clinic_does_not_exist(self, admin: Client, stranger: Client) -> None:
-        theirs = await register(stranger, notes="theirs")
-
-        for id, query in itertools.product((theirs["id"], NOWHERE, "nonsense"), (UPDATE, NOTES, ARCHIVE, RESTORE)):
-            values = {"version": 1, "givenName": "Mine"} if query == UPDATE else {}
-            values |= {"notes": "mine"} if query == NOTES else {}
-            answer = await admin.gql(query, input={"id": id, **values})
-            assert (answer.codes, answer.paths) == (["NOT_FOUND"], ["input.id"])
-            assert answer.errors[0]["message"] == "Not found."
-        assert (await admin.gql(ONE, id=theirs["id"])).codes == ["NOT_FOUND"]
-        assert (await stranger.gql(ONE, id=theirs["id"])).data["patient"] == theirs
-
-    async def test_a_shared_patient_has_one_set_of_demographics_and_a_record_at_each(
-        self, make_clinic: MakeClinic, server: Server
-    ) -> None:
-        here, there = await make_clinic(), await make_clinic()
-        us, them = await server.sign_in(here), await server.sign_in(there)
-        made = await register(us, notes="ours alone", familyName="Shared")
-        assert await found(them) == []
-
-        await share(made, here, there)
-
-        seen = (await them.gql(ONE, id=made["id"])).data["patient"]
-        assert {**seen, "record": None} == {**made, "record": None}
-        assert seen["record"]["code"] != made["record"]["code"]
-        assert seen["record"]["notes"] is None
-        changed = await them.gql(UPDATE, input={"id": made["id"], "version": 1, "phone": "+12125550777"})
-        assert changed.data["updatePatient"]["version"] == 2
-        assert (await us.gql(ONE, id=made["id"])).data["patient"]["phone"] == "+12125550777"
-        await them.gql(NOTES, input={"id": made["id"], "notes": "theirs alone"})
-        assert (await us.gql(ONE, id=made["id"])).data["patient"]["record"] == made["record"]
-
-    async def test_each_clinic_archives_for_itself(self, make_clinic: MakeClinic, server: Server) -> None:
-        here, there = await make_clinic(), await make_clinic()
-        us, them = await server.sign_in(here), await server.sign_in(there)
-        made = await register(us, familyName="Shared")
-        await share(made, here, there)
-
-        await them.gql(ARCHIVE, input={"id": made["id"]})
-
-        assert (await found(them), await found(them, status="ARCHIVED")) == ([], [made["id"]])
-        assert (await found(us), await found(us, status="ARCHIVED")) == ([made["id"]], [])
-        assert (await us.gql(ONE, id=made["id"])).data["patient"]["record"]["archivedAt"] is None
-        await us.gql(ARCHIVE, input={"id": made["id"]})
-        await them.gql(RESTORE, input={"id": made["id"]})
-        assert (await found(them), await found(us)) == ([made["id"]], [])
-
-    async def test_the_code_of_another_clinics_record_finds_nobody(
-        self, make_clinic: MakeClinic, server: Server
-    ) -> None:
-        here, there = await make_clinic(), await make_clinic()
-        us, them = await server.sign_in(here), await server.sign_in(there)
-        made = await register(us)
-        await share(made, here, there)
-
-        assert await found(us, made["record"]["code"]) == [made["id"]]
-        assert await found(them, made["record"]["code"]) == []
-
-    async def test_no_answer_and_no_command_of_the_client_names_the_sharing_clinics(
-        self, make_clinic: MakeClinic, server: Server
-    ) -> None:
-        here, there = await make_clinic(), await make_clinic()
-        us = await server.sign_in(here)
-        made = await register(us)
-        await share(made, here, there)
-
-        for answer in (
-            await us.gql(ONE, id=made["id"]),
-            await us.gql(LIST, filter={"search": made["familyName"]}),
-            await us.gql(UPDATE, input={"id": made["id"], "version": 1, "sex": "MALE"}),
-            await us.gql(ARCHIVE, input={"id": made["id"]}),
-            await us.gql("query($id: ID!) { patient(id: $id) { tenantIds } }", id=made["id"]),
-        ):
-            text = answer.response.text
-            assert str(there.tenant.id) not in text
-            assert there.tenant.subdomain not in text

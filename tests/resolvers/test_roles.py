@@ -37,9 +37,7 @@ async def roles(client: Client) -> dict[str, dict[str, Any]]:
 
 
 async def give(admin: Client, clinic: Clinic, who: str, role: dict[str, Any]) -> None:
-    answer = await admin.gql(
-        CHANGE_STAFF_ROLE, input={"staffId": str(clinic.staff[who].id), "roleId": role["id"]}
-    )
+    answer = await admin.gql(CHANGE_STAFF_ROLE, input={"staffId": str(clinic.staff[who].id), "roleId": role["id"]})
     assert not answer.errors, answer.errors
 
 
@@ -136,9 +134,7 @@ async def test_a_change_holds_on_its_members_next_request(make_clinic: MakeClini
     assert member.role == "aide"
 
 
-async def test_a_new_member_of_a_changed_role_gets_what_it_permits_now(
-    make_clinic: MakeClinic, server: Server
-) -> None:
+async def test_a_new_member_of_a_changed_role_gets_what_it_permits_now(make_clinic: MakeClinic, server: Server) -> None:
     """Rights are cached by the membership's version; a newcomer's may equal one from before the change."""
     clinic = await make_clinic()
     admin = await server.sign_in(clinic)
@@ -193,7 +189,9 @@ async def test_nobody_grants_a_level_or_a_right_that_they_lack(make_clinic: Make
         await keeper.gql(CREATE, input={"name": "beyond", "level": 5, "permissions": ["room:read", "patient:read"]}),
         await keeper.gql(UPDATE, input={"id": low["id"], "version": 1, "level": 61}),
         await keeper.gql(UPDATE, input={"id": low["id"], "version": 1, "permissions": ["invoice:read", "visit:read"]}),
-        await keeper.gql(UPDATE, input={"id": before["keeper"]["id"], "version": 1, "permissions": ["settings:manage"]}),
+        await keeper.gql(
+            UPDATE, input={"id": before["keeper"]["id"], "version": 1, "permissions": ["settings:manage"]}
+        ),
         await keeper.gql(UPDATE, input={"id": high["id"], "version": 1, "level": 5}),
         await keeper.gql(DELETE, input={"id": high["id"], "version": 1}),
     ]

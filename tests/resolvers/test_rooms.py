@@ -15,7 +15,9 @@ UPDATE = "mutation($input: UpdateRoomInput!) { updateRoom(input: $input) { versi
 
 async def test_a_room_is_for_consultations_unless_it_says_otherwise(admin: Client) -> None:
     plain = (await admin.gql(CREATE, input={"name": "Plain room"})).data["createRoom"]
-    lab = (await admin.gql(CREATE, input={"name": "Lab", "kind": "LABORATORY", "floor": "2", "notes": "cold\nroom"})).data
+    lab = (
+        await admin.gql(CREATE, input={"name": "Lab", "kind": "LABORATORY", "floor": "2", "notes": "cold\nroom"})
+    ).data
 
     assert (plain["kind"], plain["floor"], plain["notes"]) == ("CONSULTATION", None, None)
     assert (lab["createRoom"]["kind"], lab["createRoom"]["floor"]) == ("LABORATORY", "2")

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+from uuid import uuid4
 
 import pytest
 
+from app.auth.passwords import hash_password
 from app.errors import ErrorCode
 from app.tenancy.crossing import tenant_scope
 from models import Membership, Role, Session, User
@@ -42,6 +44,18 @@ async def test_login_on_a_clinics_host_enters_that_clinic(server: Server, clinic
     assert viewer["clinic"] == {"subdomain": clinic_a.tenant.subdomain}
     assert viewer["role"] == "doctor"
     assert "visit:sign" in viewer["permissions"]
+
+
+@pytest.mark.parametrize("typed", [" Ute{n}@straße.example.com", "ute{n}@xn--strae-oqa.example.com"])
+async def test_an_address_is_known_however_it_is_written(server: Server, typed: str) -> None:
+    number = uuid4().hex
+    user = User(email=f"ute{number}@straße.example.com", name="Ute", password_hash=await hash_password(PASSWORD))
+    await user.insert()
+    login = "mutation($input: LoginInput!) { login(input: $input) { viewer { id } } }"
+
+    answer = await server.client().gql(login, input={"email": typed.format(n=number), "password": PASSWORD})
+
+    assert answer.data["login"]["viewer"]["id"] == str(user.id)
 
 
 async def test_login_on_the_root_host_enters_none_and_lists_where_to_go(server: Server, clinic_a: Clinic) -> None:

@@ -77,7 +77,11 @@ async def test_one_change_reaches_rules_profile_and_regional_settings(make_clini
     assert (shown["version"], shown["slotMinutes"], shown["patientCodePrefix"]) == (2, 20, "MRN")
     assert shown["bookingHorizonDays"] == before["bookingHorizonDays"]
     face = shown["clinic"]
-    assert (face["name"], face["phone"], face["email"]) == ("Clínica Nueva", "+1 212 555 0100", before["clinic"]["email"])
+    assert (face["name"], face["phone"], face["email"]) == (
+        "Clínica Nueva",
+        "+1 212 555 0100",
+        before["clinic"]["email"],
+    )
     assert face["address"] == {"street": None, "city": "Quito", "state": None, "zipCode": None, "country": None}
     regional = {**before["clinic"]["regional"], "timezone": "America/Guayaquil", "currency": "EUR", "timeFormat": "H24"}
     number_format = {"decimalSeparator": ",", "thousandsSeparator": ".", "decimalPlaces": 0}
@@ -87,7 +91,12 @@ async def test_one_change_reaches_rules_profile_and_regional_settings(make_clini
 
 async def test_null_clears_what_may_be_empty(make_clinic: MakeClinic, server: Server) -> None:
     admin = await server.sign_in(await make_clinic())
-    given = {"displayName": "Shown", "currencySymbol": "€", "logo": "https://example.com/a.png", "primaryColor": "#00ff00"}
+    given = {
+        "displayName": "Shown",
+        "currencySymbol": "€",
+        "logo": "https://example.com/a.png",
+        "primaryColor": "#00ff00",
+    }
     await admin.gql(UPDATE, input={"version": 1, **given})
 
     cleared = await admin.gql(UPDATE, input={"version": 2, "displayName": None, "currencySymbol": None, "logo": None})
@@ -174,7 +183,9 @@ async def test_another_clinics_settings_are_untouched(make_clinic: MakeClinic, s
     assert await stored(theirs) == before
 
 
-async def test_rights_decide_who_reads_and_who_changes(signed_in: SignedIn, clinic_a: Clinic, commands: Commands) -> None:
+async def test_rights_decide_who_reads_and_who_changes(
+    signed_in: SignedIn, clinic_a: Clinic, commands: Commands
+) -> None:
     receptionist, nurse = await signed_in(clinic_a, "receptionist"), await signed_in(clinic_a, "nurse")
     commands.clear()
 

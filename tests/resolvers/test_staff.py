@@ -65,7 +65,9 @@ async def second_admin(server: Server, clinic: Clinic, who: str = "doctor") -> C
 
 
 class TestProfiles:
-    async def test_a_profile_keeps_what_was_given_and_gives_no_access(self, make_clinic: MakeClinic, server: Server) -> None:
+    async def test_a_profile_keeps_what_was_given_and_gives_no_access(
+        self, make_clinic: MakeClinic, server: Server
+    ) -> None:
         admin = await server.sign_in(await make_clinic())
         heart = await specialization(admin, "Cardiology")
 
@@ -101,7 +103,9 @@ class TestProfiles:
             "access": None,
         }
 
-    async def test_lists_are_narrowed_by_kind_name_and_specialization(self, make_clinic: MakeClinic, server: Server) -> None:
+    async def test_lists_are_narrowed_by_kind_name_and_specialization(
+        self, make_clinic: MakeClinic, server: Server
+    ) -> None:
         admin = await server.sign_in(await make_clinic())
         heart = await specialization(admin, "Cardiology")
         for kind, name, ids in [("DOCTOR", "Xena", [heart]), ("NURSE", "Xenia", [heart]), ("DOCTOR", "Yann", [])]:
@@ -268,7 +272,9 @@ class TestAccess:
         first = await server.sign_in(clinic)
 
         answers = await asyncio.gather(
-            remove(first, clinic, "doctor"), remove(other, clinic, "admin"), change_role(first, clinic, "doctor", "nurse")
+            remove(first, clinic, "doctor"),
+            remove(other, clinic, "admin"),
+            change_role(first, clinic, "doctor", "nurse"),
         )
 
         left = await Membership.find(

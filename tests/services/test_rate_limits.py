@@ -9,7 +9,7 @@ from uuid import uuid4
 import pytest
 
 from app.errors import RateLimited
-from app.services.rate_limits import Limit, give_back, take
+from app.services.rate_limits import Limit, give_back, network_of, take
 from app.tenancy.crossing import tenant_scope
 from app.tenancy.scope import Scope, open_scope
 from models import RateBucket
@@ -54,6 +54,20 @@ async def test_tries_can_be_given_back(server: Server, limit: Limit) -> None:
     await give_back(limit, "10.0.0.1")
 
     await take(limit, "10.0.0.1")
+
+
+@pytest.mark.parametrize(
+    ("address", "network"),
+    [
+        ("192.0.2.7", "192.0.2.7"),
+        ("2001:db8:1:2:3:4:5:6", "2001:db8:1:2::/64"),
+        ("2001:db8:1:2::", "2001:db8:1:2::/64"),
+        ("fe80::1%eth0", "fe80::/64"),
+        ("", ""),
+    ],
+)
+def test_an_ipv6_address_counts_as_its_network(address: str, network: str) -> None:
+    assert network_of(address) == network
 
 
 async def test_a_clinics_limit_counts_each_clinic_apart(server: Server, clinic_a: Clinic, clinic_b: Clinic) -> None:
