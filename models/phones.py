@@ -48,8 +48,8 @@ def phone_prefixes(text: str, region: str | None) -> set[str]:
     digits = _digits(text)
     prefixes = {digits, phone_key(text, region) or digits}
     code = phonenumbers.country_code_for_region(region) if region else 0
-    if code:
-        prefixes.add(f"{code}{digits.lstrip('0')}")
+    if code and (national := digits.lstrip("0")):
+        prefixes.add(f"{code}{national}")
     return prefixes
 
 

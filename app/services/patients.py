@@ -40,7 +40,8 @@ async def _matching(search: str) -> dict[str, Any]:
     key = search_key(search)
     either = [starts_with("name_key", key), starts_with("given_key", key)]
     if sum(char.isdigit() for char in search) >= 3:
-        either += [starts_with("phone_key", one) for one in sorted(phone_prefixes(search, _region()))]
+        if not any(char.isalpha() for char in search):
+            either += [starts_with("phone_key", one) for one in sorted(phone_prefixes(search, _region()))]
         coded = await PatientRecord.rows({"code": search.upper()}, projection={"patient_id": 1}, limit=1)
         either += [{"_id": row["patient_id"]} for row in coded]
     return {"$or": either}

@@ -129,7 +129,19 @@ def pages(argument: str, levels: int, fields: int) -> str:
             "rows",
         ),
     ],
-    ids=["depth", "aliases", "directives", "root", "fields", "fragments", "lists", "objects", "rows", "variable", "usual"],
+    ids=[
+        "depth",
+        "aliases",
+        "directives",
+        "root",
+        "fields",
+        "fragments",
+        "lists",
+        "objects",
+        "rows",
+        "variable",
+        "usual",
+    ],
 )
 def test_each_bound_is_where_it_is_said_to_be(fits: str, bursts: str, what: str) -> None:
     assert refused(fits) is None
@@ -189,7 +201,7 @@ def test_documents_are_kept_up_to_a_size(operations: Operations) -> None:
 
 
 def test_fields_that_repeat_are_compared_only_so_often(operations: Operations) -> None:
-    few, many = (operations.prepare("{ " + "one { one { two } } " * count + "}") for count in (20, 600))
+    few, many = (operations.prepare("{ one { " + "one { two } " * count + "} }") for count in (20, 600))
 
     assert few.document is not None
     assert [error.message for error in many.errors] == ["Validation aborted."]

@@ -41,6 +41,10 @@ def test_the_beginning_of_a_number_is_found_with_and_without_its_country(typed: 
     assert any(stored.startswith(prefix) for prefix in phone_prefixes(typed, region))
 
 
+def test_zeros_alone_are_no_beginning_of_every_number_of_the_country() -> None:
+    assert "1" not in phone_prefixes("000", "US")
+
+
 @given(st.text(max_size=40), st.sampled_from(["US", "DE", "PH", None]))
 def test_keys_are_digits_alone_whatever_was_typed(text: str, region: str | None) -> None:
     key = phone_key(text, region)
