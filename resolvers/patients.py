@@ -54,6 +54,7 @@ class AllergyType:
     description="What this clinic keeps of a patient.",
 )
 class PatientRecordType:
+    version: int = stored(description="Grows with each change; send it back when changing the notes.")
     code: str = stored(description="The clinic's own code (medical record number).")
     status: RecordStatus = stored(description="Whether the clinic still sees the patient.")
     notes: str | None = stored(description="The clinic's notes on the patient; no other clinic sees them.")
@@ -172,6 +173,7 @@ class ArchivePatientInput:
 @strawberry.input(description="The clinic's own notes on a patient.")
 class UpdatePatientNotesInput:
     id: strawberry.ID = strawberry.field(description="The patient.")
+    version: int = strawberry.field(description="The version of the patient's record that the change is based on.")
     notes: Maybe[str | None] = strawberry.field(description="The notes; null clears them.")
 
 
@@ -218,7 +220,7 @@ class PatientMutation(Resolver):
     async def update_patient_notes(self, info: Info, input: UpdatePatientNotesInput) -> PatientType:
         if input.notes is None:
             raise ValidationFailed.at("input.notes", "must be given; null clears them")
-        await service.write_notes(object_id(input.id, "input.id"), input.notes.value)
+        await service.write_notes(object_id(input.id, "input.id"), input.version, input.notes.value)
         return await self.one(info, PatientType, input.id, path="input.id")
 
     @field(Permission.PATIENT_ARCHIVE, description="Puts a patient's record here away. Other clinics are untouched.")

@@ -19,7 +19,7 @@ from app.auth.passwords import weakness
 from app.errors import FieldError, ValidationFailed
 from app.services.onboarding import OnboardingForm, person, read_form, subdomain_taken
 from models import User
-from models.values import search_key
+from models.values import email_key, search_key
 from scripts.runtime import Backend, ask_new_password
 
 Answers = dict[str, str]
@@ -163,7 +163,7 @@ def _weakness(password: str) -> str | None:
 
 
 async def _is_known(email: str) -> bool:
-    return await User.find_one({"email": email.strip().lower()}) is not None
+    return await User.find_one({"email": email_key(email)}) is not None
 
 
 def _hint(path: str, answer: str) -> str:

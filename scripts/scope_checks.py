@@ -94,7 +94,7 @@ def _on_the_canary(a: SignedIn, b: SignedIn, canary: Canary) -> Iterator[tuple[s
     yield "patient: appointments of", partial(_same_as_absent, b, VISITS, {"id": canary.id}, canary.id)
     changed = {"input": {"id": canary.id, "version": canary.version, "givenName": "Changed"}}
     yield "patient: change", partial(_same_as_absent, b, UPDATE, changed, canary.id)
-    noted = {"input": {"id": canary.id, "notes": "seen"}}
+    noted = {"input": {"id": canary.id, "version": canary.version, "notes": "seen"}}
     yield "patient: write notes", partial(_same_as_absent, b, NOTES, noted, canary.id)
     yield "patient: archive", partial(_same_as_absent, b, ARCHIVE, named, canary.id)
     yield "booking with the patient", partial(_book, a, b, canary)

@@ -6,7 +6,9 @@ double at each level costs no more to refuse than its own text is long.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 from graphql import (
     DocumentNode,
@@ -135,6 +137,22 @@ def _rows(node: FieldNode) -> int:
         return 1
     asked = int(first.value) if isinstance(first, IntValueNode) and len(first.value) <= 3 else LONGEST_PAGE
     return max(1, -(-min(asked, LONGEST_PAGE) // USUAL_PAGE))
+
+
+VARIABLE_VALUES = 10_000
+"""The most values that the variables of one request may hold, at whatever depth."""
+
+
+def check_variables(variables: Mapping[str, Any]) -> None:
+    """Raises QUERY_TOO_COMPLEX when coercing the variables would take long. Their depth is bounded with the body's."""
+    waiting: list[Any] = [variables]
+    found = 0
+    while waiting:
+        value = waiting.pop()
+        inner = value.values() if isinstance(value, Mapping) else value if isinstance(value, list) else ()
+        found += len(inner)
+        _refuse_over("values in its variables", found, VARIABLE_VALUES)
+        waiting.extend(inner)
 
 
 def check_document(document: DocumentNode) -> None:

@@ -25,7 +25,7 @@ from graphql.validation.rules import overlapping_fields_can_be_merged
 
 from app.errors import AppError, QueryTooComplex, ValidationFailed
 from app.graphql.context import Context
-from app.graphql.limits import BOUNDS, check_document
+from app.graphql.limits import BOUNDS, check_document, check_variables
 
 CACHED_CHARACTERS = 300_000
 """So much query text is kept prepared: a tree takes up to some 200 bytes for each of its characters."""
@@ -98,6 +98,7 @@ class Operations:
 
     async def run(self, request: Request, context: Context) -> ExecutionResult:
         """Executes one request. `data` is None when it could not be started."""
+        check_variables(request.variables)
         prepared = self.prepare(request.query)
         if prepared.document is None:
             return ExecutionResult(None, list(prepared.errors))

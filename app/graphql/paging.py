@@ -68,10 +68,11 @@ async def read_page(info: Info, row: type, page: Page) -> Any:
     """Reads one page as a `Connection`: one query, one more for `totalCount` when that is asked for."""
     cursors = cursors_for(info, row, page.sort)
     model = model_of(row)
+    where = _from(page, cursors)  # a wrong cursor is refused whatever is selected
     rows: list[Row] = []
     if asks_for(info, "edges") or asks_for(info, "pageInfo"):
         rows = await model.rows(
-            _from(page, cursors),
+            where,
             projection=projection(columns(info, row, "edges", "node") | {column for column, _ in page.sort}),
             sort=list(page.sort),
             limit=page.first + 1,

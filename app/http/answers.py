@@ -41,10 +41,8 @@ def json_response(content: Mapping[str, Any], status: int = 200, headers: Mappin
 
 
 def graphql_error(error: AppError, request_id: str) -> dict[str, Any]:
-    """One entry of GraphQL's `errors`; `fields` stands there only when there are any."""
-    extensions: dict[str, Any] = {"code": error.code.value, "requestId": request_id}
-    if error.fields:
-        extensions["fields"] = field_list(error)
+    """One entry of GraphQL's `errors`."""
+    extensions = {"code": error.code.value, "requestId": request_id, "fields": field_list(error)}
     return {"message": error.message, "extensions": {**extensions, **error.extensions()}}
 
 

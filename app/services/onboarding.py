@@ -12,12 +12,13 @@ from pydantic.alias_generators import to_camel
 from pymongo.asynchronous.client_session import AsyncClientSession
 from pymongo.errors import DuplicateKeyError
 
-from app.auth.passwords import hash_password, verify_password, weakness
+from app.auth.passwords import hash_password, weakness
 from app.db.transactions import in_transaction
 from app.errors import ValidationFailed
 from app.permissions import ADMIN, ROLES, RoleSpec, by_resource
 from app.services.audit import record
 from app.services.changes import build
+from app.services.proof import proves
 from app.tenancy.crossing import tenant_scope
 from app.tenancy.directory import ref_of
 from app.tenancy.scope import current_scope
@@ -178,7 +179,7 @@ async def person(admin: AdminForm) -> User:
     if known is None:
         hashed = await hash_password(password)
         return User(id=ObjectId(), email=admin.email, name=admin.name, password_hash=hashed)
-    proven = await verify_password(known.password_hash, password)
+    proven = await proves(known.email, known.password_hash, password)
     if known.status is not UserStatus.ACTIVE or not proven:
         raise ValidationFailed.at("admin.email", "is already registered")
     return known

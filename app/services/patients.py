@@ -10,7 +10,7 @@ from bson import ObjectId
 from pymongo.asynchronous.client_session import AsyncClientSession
 
 from app.db.transactions import in_transaction
-from app.errors import InvalidState, NotFound
+from app.errors import AppError, InvalidState, NotFound
 from app.services.changes import Row, another_version, build, change_row, checked, row_of
 from app.services.counters import next_number
 from app.services.search import searched, starts_with
@@ -122,10 +122,10 @@ async def possible_duplicates(values: Mapping[str, Any], projection: Mapping[str
     return rows
 
 
-async def write_notes(patient_id: ObjectId, notes: str | None) -> None:
-    """Replaces this clinic's notes on a patient."""
+async def write_notes(patient_id: ObjectId, version: int, notes: str | None) -> None:
+    """Replaces this clinic's notes on a patient. Raises CONFLICT when the record has another version by now."""
     values = checked(PatientRecord, {"notes": notes})
-    await _change_record(patient_id, {}, values)
+    await _change_record(patient_id, {"version": version}, values, another_version())
 
 
 async def archive(patient_id: ObjectId) -> None:
@@ -143,7 +143,8 @@ async def _move(patient_id: ObjectId, before: RecordStatus, after: RecordStatus)
 
     async def work(session: AsyncClientSession) -> None:
         values = {"status": after.value, "archived_at": now() if away else None}
-        await _change_record(patient_id, {"status": before.value}, values, session)
+        refused = InvalidState(f"The record is not {before.value}.")
+        await _change_record(patient_id, {"status": before.value}, values, refused, session)
         shared = Patient.guarded()
         await (shared.archive if away else shared.restore)(patient_id, session=session)
 
@@ -154,8 +155,10 @@ async def _change_record(
     patient_id: ObjectId,
     state: Mapping[str, Any],
     values: Mapping[str, Any],
+    refused: AppError,
     session: AsyncClientSession | None = None,
 ) -> None:
+    """Changes this clinic's record of a patient if it is as `state` says. Raises `refused` when it is not."""
     records = PatientRecord.guarded()
     done = await records.update_one(
         {"patient_id": patient_id, **state},
@@ -166,4 +169,4 @@ async def _change_record(
         return
     if await records.find_one({"patient_id": patient_id}, {"_id": 1}, session=session) is None:
         raise NotFound.at("input.id")
-    raise InvalidState(f"The record is not {state.get('status', 'there')}.")
+    raise refused

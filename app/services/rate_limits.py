@@ -31,7 +31,6 @@ class Limit:
 
 ONBOARDING = Limit("onboarding", 5, timedelta(minutes=15), platform=True)
 LOGIN_BY_ADDRESS = Limit("login-address", 60, timedelta(minutes=15), platform=True)
-LOGIN_BY_ACCOUNT = Limit("login-account", 10, timedelta(minutes=15), platform=True)
 
 
 def network_of(address: str) -> str:
@@ -49,8 +48,13 @@ async def take(limit: Limit, key: str) -> None:
 
 
 async def give_back(limit: Limit, key: str) -> None:
-    """Forgets the tries under `key`, for instance after a sign-in that succeeded."""
-    await RateBucket.get_pymongo_collection().delete_one({"_id": _name(limit, key)})
+    """Forgets all tries under `key`."""
+    await RateBucket.guarded().delete_one({"_id": _name(limit, key)})
+
+
+async def refund(limit: Limit, key: str) -> None:
+    """Takes one try back, for instance one that turned out to be rightful."""
+    await RateBucket.guarded().update_one({"_id": _name(limit, key), "tries": {"$gt": 0}}, {"$inc": {"tries": -1}})
 
 
 def _name(limit: Limit, key: str) -> str:

@@ -32,7 +32,20 @@ def read_rights(names: Iterable[str]) -> frozenset[Permission]:
     wrong = [i for i, name in enumerate(wanted) if name not in known]
     if wrong:
         raise ValidationFailed(fields=[FieldError(f"input.permissions.{i}", "is not a permission") for i in wrong])
-    return frozenset(known[name] for name in wanted)
+    rights = frozenset(known[name] for name in wanted)
+    if blind := _blind(wanted, rights):
+        raise ValidationFailed(fields=blind)
+    return rights
+
+
+def _blind(names: Sequence[str], rights: frozenset[Permission]) -> list[FieldError]:
+    """The rights to change what the role may not read: what a change answers with would show it all the same."""
+    resources = {right.resource for right in rights if right.action == "read"}
+    return [
+        FieldError(f"input.permissions.{i}", f"needs {name.partition(':')[0]}:read as well")
+        for i, name in enumerate(names)
+        if name.partition(":")[0] not in resources
+    ]
 
 
 def _require_own(rights: frozenset[Permission]) -> None:

@@ -7,14 +7,15 @@ from typing import Any
 
 from pymongo.asynchronous.client_session import AsyncClientSession
 
-from app.auth.passwords import hash_password, outdated, verify_password, weakness
+from app.auth.passwords import hash_password, outdated, weakness
 from app.auth.sessions import SignedIn, end_all_sessions, end_session, enter_clinic, identify, open_session
 from app.config import Settings
 from app.db.transactions import in_transaction
 from app.errors import Forbidden, TenantNotFound, Unauthenticated, ValidationFailed
 from app.services.audit import record
-from app.services.rate_limits import LOGIN_BY_ACCOUNT, LOGIN_BY_ADDRESS, give_back, network_of, take
-from app.tenancy.scope import Scope, current_scope, open_scope
+from app.services.proof import proves
+from app.services.rate_limits import LOGIN_BY_ADDRESS, network_of, refund, take
+from app.tenancy.scope import Scope, current_scope, forget_actor, open_scope
 from models import Membership, User
 from models.user import MembershipStatus, UserStatus
 from models.values import email_key, now
@@ -31,12 +32,11 @@ async def login(email: str, password: str, settings: Settings, *, device: str) -
     scope = current_scope()
     account = email_key(email)
     await take(LOGIN_BY_ADDRESS, network_of(scope.address))
-    await take(LOGIN_BY_ACCOUNT, account)
     user = await User.find_one({"email": account})
-    right = await verify_password(user.password_hash if user else None, password)
+    right = await proves(account, user.password_hash if user else None, password)
     if user is None or not right or user.status is not UserStatus.ACTIVE:
         raise Unauthenticated(WRONG)
-    await give_back(LOGIN_BY_ACCOUNT, account)
+    await refund(LOGIN_BY_ADDRESS, network_of(scope.address))
     await _renew_hash(user, password)
     return await _open(user, scope, settings, device)
 
@@ -85,10 +85,11 @@ async def switch_tenant(settings: Settings) -> tuple[Scope, SignedIn]:
 
 
 async def logout() -> None:
-    """Ends this session, on every clinic's host."""
+    """Ends this session, on every clinic's host; what follows in the same request runs as nobody."""
     actor = current_scope().actor
     if actor is not None:
         await end_session(actor.session_id)
+        forget_actor()
 
 
 async def sign_out_everywhere() -> None:
@@ -98,15 +99,15 @@ async def sign_out_everywhere() -> None:
         await end_all_sessions(current_scope().signed_in.user_id, session=session)
 
     await in_transaction(work)
+    forget_actor()
 
 
 async def change_password(current: str, new: str, settings: Settings, *, device: str) -> SignedIn:
     """Sets a new password, ends every session and opens a fresh one for this device."""
     scope = current_scope()
     actor = scope.signed_in
-    await take(LOGIN_BY_ACCOUNT, actor.email)
     user = await User.get(actor.user_id)
-    if user is None or not await verify_password(user.password_hash, current):
+    if user is None or not await proves(user.email, user.password_hash, current):
         raise ValidationFailed.at("input.currentPassword", "is wrong")
     if problem := weakness(new, "input.newPassword"):
         raise ValidationFailed(fields=[problem])

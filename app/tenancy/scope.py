@@ -99,6 +99,11 @@ def open_scope(scope: Scope) -> Iterator[Scope]:
         _current.reset(token)
 
 
+def forget_actor() -> None:
+    """Goes on as nobody until the scope that is open now ends."""
+    _current.set(replace(current_scope(), actor=None, mismatch=False))
+
+
 @contextmanager
 def narrowed(**changes: Any) -> Iterator[Scope]:
     """Opens a copy of the current scope with `changes`, for instance a new actor after sign-in."""

@@ -52,11 +52,6 @@ PLAIN_LISTS: Mapping[str, str] = {
 WITHOUT_INPUT = frozenset({"logout", "signOutEverywhere", "switchTenant"})
 """Mutations that have nothing to be told: session and host say all."""
 
-WITHOUT_VERSION: Mapping[str, str] = {
-    "updatePatientNotes": "replaces one text of the clinic's own record, whose version no type shows",
-}
-"""Updates that are based on no version, and why that loses nothing."""
-
 
 def described() -> Iterator[tuple[str, str | None]]:
     """Everything in the schema that the query page shows, by name, with its description."""
@@ -143,9 +138,6 @@ def test_a_mutation_is_named_for_what_it_does(root: RootField) -> None:
 @pytest.mark.parametrize("root", [root for root in MUTATIONS if root.name.startswith("update")], ids=str)
 def test_an_update_says_on_which_version_it_is_based(root: RootField) -> None:
     versions = [place for place in places(root) if place.name == "version"]
-    if root.name in WITHOUT_VERSION:
-        assert not versions, f"{root} has a version by now: take it out of WITHOUT_VERSION"
-        return
     assert [place.path for place in versions] == [("input", "version")]
     assert versions[0].required
     shown = root.answer_type

@@ -138,6 +138,7 @@ async def test_nothing_runs_without_a_clinic(verb: Verb) -> None:
 
 
 @each_model
+@pytest.mark.usefixtures("server")
 async def test_beanies_own_ways_do_not_run_without_a_clinic(model: Any) -> None:
     ways: tuple[Callable[[], Any], ...] = (
         lambda: model.find({}).to_list(),

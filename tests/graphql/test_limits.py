@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from app.errors import QueryTooComplex
 from app.graphql import limits
-from app.graphql.limits import BOUNDS, check_document
+from app.graphql.limits import BOUNDS, VARIABLE_VALUES, check_document, check_variables
 from app.graphql.operations import CACHED_CHARACTERS, Operations
 from tests.fixtures.clinics import Client
 
@@ -216,3 +216,11 @@ def test_the_measure_is_that_of_the_opened_document(levels: int, width: int) -> 
     measurer = limits._Measurer(document, BOUNDS)
 
     assert measurer.selection_set(document.definitions[0].selection_set, 1).fields == width**levels  # type: ignore[attr-defined]
+
+
+def test_the_variables_of_a_request_are_counted_before_they_are_read() -> None:
+    check_variables({"input": {"contacts": [{"name": "A", "phone": "1"}] * 100}})
+
+    for huge in ({"input": [[1] * 100] * 100}, {str(n): n for n in range(VARIABLE_VALUES + 1)}):
+        with pytest.raises(QueryTooComplex):
+            check_variables(huge)

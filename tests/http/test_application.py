@@ -77,9 +77,7 @@ async def test_unknown_inactive_suspended_and_nested_clinics_look_the_same(
 @pytest.mark.parametrize(
     "name", ["x-tenant-id", "x-clinic-id", "x-tenant-slug", "x-forwarded-host", "forwarded", "x-host", "X-Tenant-ID"]
 )
-async def test_no_header_can_name_another_clinic(
-    server: Server, clinic_a: Clinic, clinic_b: Clinic, name: str
-) -> None:
+async def test_no_header_can_name_another_clinic(server: Server, clinic_a: Clinic, clinic_b: Clinic, name: str) -> None:
     for value in (str(clinic_b.tenant.id), clinic_b.tenant.subdomain, clinic_b.host, f"host={clinic_b.host}"):
         answer = await post(server, clinic_a.host, headers={name: value})
         assert answer.json()["data"]["clinic"]["subdomain"] == clinic_a.tenant.subdomain
@@ -147,7 +145,9 @@ async def test_a_form_cannot_post(server: Server, clinic_a: Clinic, content_type
     assert answer.status_code == 415
 
 
-@pytest.mark.parametrize("origin", ["http://evil.example", "http://{b}", "null", "http://polyclinic.test", "https://{a}"])
+@pytest.mark.parametrize(
+    "origin", ["http://evil.example", "http://{b}", "null", "http://polyclinic.test", "https://{a}"]
+)
 async def test_a_cookie_from_another_origin_is_refused(
     server: Server, clinic_a: Clinic, clinic_b: Clinic, origin: str
 ) -> None:
@@ -187,9 +187,7 @@ async def test_readiness_tells_database_and_schema(server: Server) -> None:
     assert answer.json() == {"status": "ok", "checks": {"database": "ok", "schema": "ok"}}
 
 
-async def test_the_log_names_tenant_user_and_request_but_no_data(
-    server: Server, clinic_a: Clinic
-) -> None:
+async def test_the_log_names_tenant_user_and_request_but_no_data(server: Server, clinic_a: Clinic) -> None:
     client = await server.sign_in(clinic_a)
     stream = BytesIO()
     configure_logging(server.settings, stream)

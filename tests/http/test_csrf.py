@@ -27,9 +27,7 @@ CLIENT = {"x-polyclinic-client": "cli"}
 BEARER = {"authorization": "Bearer abc"}
 
 
-async def post(
-    headers: dict[str, str], path: str = "/graphql", *, settings: EdgeSettings | None = None
-) -> int:
+async def post(headers: dict[str, str], path: str = "/graphql", *, settings: EdgeSettings | None = None) -> int:
     upload = RouteSpec("/api/documents", {"POST"}, RouteKind.STAFF, echo, "documents", uploads=True)
     async with browse(edge_app(upload, settings=settings)) as client:
         return (await client.post(path, content=b"{}", headers=headers)).status_code
@@ -191,9 +189,7 @@ async def hello(websocket: WebSocket) -> None:
         ({"origin": "http://evil.example"}, True),
     ],
 )
-async def test_a_foreign_page_cannot_open_a_websocket_with_the_session(
-    headers: dict[str, str], opens: bool
-) -> None:
+async def test_a_foreign_page_cannot_open_a_websocket_with_the_session(headers: dict[str, str], opens: bool) -> None:
     app = edge_app(RouteSpec("/live", {"WEBSOCKET"}, RouteKind.STAFF, hello, "live"))
     first, *_ = await shake_hands(app, handshake(headers))
 

@@ -134,9 +134,7 @@ async def test_the_unforeseen_is_internal_and_tells_nothing(error: BaseException
 @pytest.mark.parametrize(
     "error", [ServerSelectionTimeoutError(CANARY), NetworkTimeout(CANARY), ExecutionTimeout(CANARY)]
 )
-async def test_a_database_out_of_reach_is_unavailable_with_a_time_to_retry(
-    error: Exception, log: io.BytesIO
-) -> None:
+async def test_a_database_out_of_reach_is_unavailable_with_a_time_to_retry(error: Exception, log: io.BytesIO) -> None:
     answer = await ask(error)
 
     assert (answer.status_code, code_of(answer)) == (503, "UNAVAILABLE")
@@ -144,9 +142,7 @@ async def test_a_database_out_of_reach_is_unavailable_with_a_time_to_retry(
     assert CANARY not in answer.text + log.getvalue().decode()
 
 
-@pytest.mark.parametrize(
-    "error", [asyncio.CancelledError(), BaseExceptionGroup("stop", [asyncio.CancelledError()])]
-)
+@pytest.mark.parametrize("error", [asyncio.CancelledError(), BaseExceptionGroup("stop", [asyncio.CancelledError()])])
 async def test_a_cancelled_request_stays_cancelled(error: BaseException, log: io.BytesIO) -> None:
     with pytest.raises((asyncio.CancelledError, BaseExceptionGroup)):
         await ask(error)

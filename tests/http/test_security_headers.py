@@ -52,9 +52,7 @@ EXTRA = (
         ("GET", "/fail", "alpha.localhost", 500),
     ],
 )
-async def test_data_errors_and_refusals_carry_every_header(
-    method: str, path: str, host: str, status: int
-) -> None:
+async def test_data_errors_and_refusals_carry_every_header(method: str, path: str, host: str, status: int) -> None:
     content = b"x" * 5_000 if status == 413 else None
     async with browse(edge_app(*EXTRA)) as client:
         answer = await client.request(method, path, headers={**JSON, "host": host}, content=content)

@@ -249,14 +249,16 @@ class TestChanging:
     async def test_notes_are_replaced_cleared_and_never_cleared_by_silence(self, admin: Client) -> None:
         made = await register(admin, notes="first")
 
-        async def write(**values: Any) -> Any:
-            return await admin.gql(NOTES, input={"id": made["id"], **values})
+        async def write(version: int, **values: Any) -> Any:
+            return await admin.gql(NOTES, input={"id": made["id"], "version": version, **values})
 
-        assert (await write(notes="second")).data["updatePatientNotes"]["record"]["notes"] == "second"
-        assert (await write()).paths == ["input.notes"]
-        assert (await write(notes="\x00")).paths == ["input.notes"]
+        assert (await write(1, notes="second")).data["updatePatientNotes"]["record"]["notes"] == "second"
+        assert (await write(2)).paths == ["input.notes"]
+        assert (await write(2, notes="\x00")).paths == ["input.notes"]
+        stale = await write(1, notes="of somebody who saw the first")
+        assert (stale.codes, stale.paths) == (["CONFLICT"], ["input.version"])
         assert (await admin.gql(ONE, id=made["id"])).data["patient"]["record"]["notes"] == "second"
-        assert (await write(notes=None)).data["updatePatientNotes"]["record"]["notes"] is None
+        assert (await write(2, notes=None)).data["updatePatientNotes"]["record"]["notes"] is None
 
     async def test_archived_patients_leave_the_list_and_come_back(self, admin: Client) -> None:
         made = await register(admin)
@@ -281,7 +283,7 @@ class TestChanging:
         for client, query, input in (
             (accountant, CREATE, {"givenName": "A", "familyName": "B"}),
             (accountant, UPDATE, {"id": made["id"], "version": 1, "givenName": "No"}),
-            (accountant, NOTES, {"id": made["id"], "notes": "No"}),
+            (accountant, NOTES, {"id": made["id"], "version": 1, "notes": "No"}),
             (nurse, ARCHIVE, {"id": made["id"]}),
             (nurse, RESTORE, {"id": made["id"]}),
         ):

@@ -125,7 +125,9 @@ async def test_browsers_get_the_token_as_cookie_alone(server: Server, clinic_a: 
     cookie = response.headers["set-cookie"]
     assert cookie.startswith("session=ey")
     assert {"HttpOnly", "SameSite=Lax", "Path=/", "Max-Age=604800"} <= set(cookie.split("; "))
-    follow_up = await client.http.post("/graphql", json={"query": VIEWER}, headers={"Origin": f"http://{clinic_a.host}"})
+    follow_up = await client.http.post(
+        "/graphql", json={"query": VIEWER}, headers={"Origin": f"http://{clinic_a.host}"}
+    )
     assert follow_up.json()["data"]["viewer"]["email"] == clinic_a.emails["nurse"]
 
 
@@ -259,12 +261,23 @@ async def test_a_session_that_ran_out_on_the_server_is_no_session(server: Server
     assert (await client.gql(VIEWER)).data == {"viewer": None}
 
 
-async def test_parallel_requests_of_two_clinics_never_cross(
-    server: Server, clinic_a: Clinic, clinic_b: Clinic
-) -> None:
+async def test_parallel_requests_of_two_clinics_never_cross(server: Server, clinic_a: Clinic, clinic_b: Clinic) -> None:
     clients = [await server.sign_in(clinic_a), await server.sign_in(clinic_b)]
 
     answers = await asyncio.gather(*(clients[i % 2].gql(VIEWER) for i in range(200)))
 
     shown = [answer.data["viewer"]["clinic"]["subdomain"] for answer in answers]
     assert shown == [clinic_a.tenant.subdomain, clinic_b.tenant.subdomain] * 100
+
+
+async def test_what_follows_a_logout_in_one_request_runs_as_nobody(server: Server, make_clinic: MakeClinic) -> None:
+    clinic = await make_clinic()
+    create = 'createPatient(input: {givenName: "After", familyName: "Logout"}) { id }'
+
+    for ending in ("logout", "signOutEverywhere"):
+        client = await server.sign_in(clinic)
+        answer = await client.gql(f"mutation {{ {ending} {create} }}")
+        assert answer.body["data"] == {ending: True, "createPatient": None}
+        assert answer.codes == [ErrorCode.UNAUTHENTICATED]
+
+    assert (await (await server.sign_in(clinic)).gql(PATIENTS)).data["patients"]["totalCount"] == 0

@@ -13,7 +13,7 @@ async def test_a_patient_of_another_clinic_does_not_exist(admin: Client, strange
 
     for id, query in itertools.product((theirs["id"], NOWHERE, "nonsense"), (UPDATE, NOTES, ARCHIVE, RESTORE)):
         values = {"version": 1, "givenName": "Mine"} if query == UPDATE else {}
-        values |= {"notes": "mine"} if query == NOTES else {}
+        values |= {"version": 1, "notes": "mine"} if query == NOTES else {}
         answer = await admin.gql(query, input={"id": id, **values})
         assert (answer.codes, answer.paths) == (["NOT_FOUND"], ["input.id"])
         assert answer.errors[0]["message"] == "Not found."
@@ -38,7 +38,7 @@ async def test_a_shared_patient_has_one_set_of_demographics_and_a_record_at_each
     changed = await them.gql(UPDATE, input={"id": made["id"], "version": 1, "phone": "+12125550777"})
     assert changed.data["updatePatient"]["version"] == 2
     assert (await us.gql(ONE, id=made["id"])).data["patient"]["phone"] == "+12125550777"
-    await them.gql(NOTES, input={"id": made["id"], "notes": "theirs alone"})
+    await them.gql(NOTES, input={"id": made["id"], "version": 1, "notes": "theirs alone"})
     assert (await us.gql(ONE, id=made["id"])).data["patient"]["record"] == made["record"]
 
 

@@ -36,7 +36,9 @@ class Place:
         """Stores a document that no validator would let in; unique fields get values of their own."""
         id = ObjectId()
         raw = self.database.get_collection(collection)
-        await raw.insert_one({"_id": id, "name": str(id), "name_key": str(id), **fields}, bypass_document_validation=True)
+        await raw.insert_one(
+            {"_id": id, "name": str(id), "name_key": str(id), **fields}, bypass_document_validation=True
+        )
         return id
 
     async def found(self) -> list[Finding]:

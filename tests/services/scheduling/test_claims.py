@@ -43,9 +43,7 @@ def claims(
     tenant: str = "t1",
     lane: Lane = "regular",
 ) -> set[str]:
-    return set(
-        claims_for(doctor=doctor, room=room, patient=patient, tenant=tenant, start=start, end=end, lane=lane)
-    )
+    return set(claims_for(doctor=doctor, room=room, patient=patient, tenant=tenant, start=start, end=end, lane=lane))
 
 
 @st.composite
@@ -82,9 +80,7 @@ def test_an_appointment_over_the_skipped_hour_claims_the_time_that_passes() -> N
     [
         pytest.param(NOON + minutes(1), NOON + minutes(6), id="start-off-the-grid"),
         pytest.param(NOON + timedelta(seconds=1), NOON + timedelta(seconds=301), id="start-has-seconds"),
-        pytest.param(
-            NOON + timedelta(microseconds=1), NOON + timedelta(minutes=5, microseconds=1), id="micro"
-        ),
+        pytest.param(NOON + timedelta(microseconds=1), NOON + timedelta(minutes=5, microseconds=1), id="micro"),
         pytest.param(NOON, NOON + minutes(7), id="length-off-the-grid"),
         pytest.param(NOON, NOON, id="no-length"),
         pytest.param(NOON, NOON - minutes(5), id="ends-before-it-starts"),

@@ -95,9 +95,7 @@ def test_a_working_morning_in_kolkata() -> None:
 
 
 def test_a_slot_that_would_outlast_the_hours_is_not_offered() -> None:
-    found = slots(
-        [WeeklyRule(0, time(9), time(10))], BERLIN, date(2026, 3, 2), duration=minutes(45), step=minutes(15)
-    )
+    found = slots([WeeklyRule(0, time(9), time(10))], BERLIN, date(2026, 3, 2), duration=minutes(45), step=minutes(15))
     assert shown(found, BERLIN) == ["09:00", "09:15"]
 
 
@@ -131,9 +129,7 @@ def test_what_is_booked_or_away_is_not_offered_and_what_only_touches_it_is() -> 
 
 
 def test_times_before_now_are_not_offered() -> None:
-    found = slots(
-        [WeeklyRule(0, time(9), time(11))], KOLKATA, date(2026, 3, 2), not_before=utc(2026, 3, 2, 4, 1)
-    )
+    found = slots([WeeklyRule(0, time(9), time(11))], KOLKATA, date(2026, 3, 2), not_before=utc(2026, 3, 2, 4, 1))
     assert found == [utc(2026, 3, 2, 4, 30), utc(2026, 3, 2, 5)]
 
 
@@ -201,9 +197,7 @@ def test_lord_howe_changes_by_half_an_hour() -> None:
         every_day(time(1, 30), time(3)), LORD_HOWE, date(2026, 10, 4), duration=minutes(15), step=minutes(15)
     )
     assert shown(spring, LORD_HOWE) == ["01:30", "01:45", "02:30", "02:45"]
-    autumn = slots(
-        every_day(time(1), time(2, 15)), LORD_HOWE, date(2026, 4, 5), duration=minutes(15), step=minutes(15)
-    )
+    autumn = slots(every_day(time(1), time(2, 15)), LORD_HOWE, date(2026, 4, 5), duration=minutes(15), step=minutes(15))
     assert shown(autumn, LORD_HOWE) == ["01:00", "01:15", "01:30", "01:45", "02:00"]
     assert autumn[-1] - autumn[-2] == minutes(45)
 
@@ -323,9 +317,7 @@ def test_a_month_of_31_days_can_be_searched() -> None:
         (utc(2026, 3, 3, 8), 30, False),
     ],
 )
-def test_a_booking_fits_where_rules_touch_but_not_across_a_break(
-    start: datetime, length: int, fits: bool
-) -> None:
+def test_a_booking_fits_where_rules_touch_but_not_across_a_break(start: datetime, length: int, fits: bool) -> None:
     rules = [
         WeeklyRule(0, time(9), time(11)),
         WeeklyRule(0, time(11), time(13)),
@@ -464,11 +456,7 @@ def watched_slots(search: dict[str, Any]) -> list[datetime]:
             continue
         for rule in search["rules"]:
             opens, closes = rule.walls(shows.date())
-            if (
-                rule.weekday != shows.weekday()
-                or not opens <= shows < closes
-                or (shows - opens) % search["step"]
-            ):
+            if rule.weekday != shows.weekday() or not opens <= shows < closes or (shows - opens) % search["step"]:
                 continue
             if all(wall(start + minutes(passed), search["zone"]) < closes for passed in range(length)):
                 found.add(start)
@@ -488,8 +476,7 @@ def test_every_slot_keeps_the_rules_it_was_made_from(search: dict[str, Any]) -> 
         assert start >= search["not_before"]
         assert search["first_day"] <= shows.date() <= search["last_day"]
         assert any(
-            rule.applies_on(shows.date())
-            and rule.walls(shows.date())[0] <= shows < rule.walls(shows.date())[1]
+            rule.applies_on(shows.date()) and rule.walls(shows.date())[0] <= shows < rule.walls(shows.date())[1]
             for rule in search["rules"]
         )
         assert not any(overlap(start, end, interval) for interval in search["busy"])
@@ -520,9 +507,7 @@ def test_without_changing_clocks_slots_are_plain_arithmetic(
 
 @settings(deadline=None)
 @given(zones_and_days, st.integers(-3000, 3000), st.integers(0, 3000))
-def test_a_later_wall_time_is_never_an_earlier_instant(
-    where: tuple[ZoneInfo, date], offset: int, later: int
-) -> None:
+def test_a_later_wall_time_is_never_an_earlier_instant(where: tuple[ZoneInfo, date], offset: int, later: int) -> None:
     zone, day = where
     first = datetime.combine(day, time(0)) + minutes(offset)
     second = first + minutes(later)
