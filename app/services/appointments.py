@@ -54,7 +54,7 @@ def _between(start: datetime | None, end: datetime | None, *, bounded: bool) -> 
         if moment is not None:
             check_year(moment, path)
     if start and end and end <= start:
-        raise ValidationFailed.at("filter.to", "Must be after from.")
+        raise ValidationFailed.at("filter.to", "must be after from")
     if bounded:
         _refuse_unbounded(start, end)
     bounds = {"$gte": start, "$lt": end}
@@ -67,4 +67,4 @@ def _refuse_unbounded(start: datetime | None, end: datetime | None) -> None:
         why = "Say which day, or from and to, or which patient."
         raise ValidationFailed(fields=[FieldError(path, why) for path in missing])
     if start and end and end - start > MAX_SPAN:
-        raise ValidationFailed.at("filter.to", f"Must be at most {MAX_SPAN.days} days after from.")
+        raise ValidationFailed.at("filter.to", f"must be at most {MAX_SPAN.days} days after from")

@@ -9,8 +9,8 @@ from typing import Any
 
 from bson import ObjectId
 
-from app.errors import Conflict, FieldError, NotFound, ValidationFailed
-from app.services.changes import Row, build, checked, row_of
+from app.errors import NotFound, ValidationFailed
+from app.services.changes import Row, another_version, build, checked, row_of
 from app.services.scheduling.claims import check_year, doctor_prefix, room_prefix
 from app.services.scheduling.diary import MAX_TIME_OFF, open_diary, overlapping
 from app.services.scheduling.parties import check_parties, person_of, read_parties
@@ -54,9 +54,9 @@ def _check_days(first: date, last: date) -> None:
     check_year(first, "from")
     check_year(last, "to")
     if last < first:
-        raise ValidationFailed.at("to", "Must not be before from.")
+        raise ValidationFailed.at("to", "must not be before from")
     if (last - first).days >= MAX_DAYS:
-        raise ValidationFailed.at("to", f"Must be less than {MAX_DAYS} days after from.")
+        raise ValidationFailed.at("to", f"must be less than {MAX_DAYS} days after from")
 
 
 async def add_rule(values: Mapping[str, Any]) -> Row:
@@ -70,7 +70,7 @@ async def add_rule(values: Mapping[str, Any]) -> Row:
     )
     check_parties(parties)
     if len(others) >= MAX_RULES:
-        raise ValidationFailed.at("input.doctorId", f"Has {MAX_RULES} rules already; delete some that are past.")
+        raise ValidationFailed.at("input.doctorId", f"has {MAX_RULES} rules already; delete some that are past")
     if any(_overlap(row_of(rule), other) for other in others):
         raise ValidationFailed.at("input.starts", "Overlaps working hours that are there already.")
     await rule.insert()
@@ -81,13 +81,13 @@ def _check_hours(values: Mapping[str, Any]) -> None:
     """Names the one field that is to blame, where the document's own rules could only name both."""
     hours = checked(AvailabilityRule, {name: values[name] for name in ("starts", "ends")})
     if hours["ends"] <= hours["starts"]:
-        raise ValidationFailed.at("input.ends", "Must be after the start, on the same day.")
+        raise ValidationFailed.at("input.ends", "must be after the start, on the same day")
     first, last = values.get("valid_from"), values.get("valid_until")
     for day, path in ((first, "input.validFrom"), (last, "input.validUntil")):
         if day is not None:
             check_year(day, path)
     if first and last and last < first:
-        raise ValidationFailed.at("input.validUntil", "Must not be before validFrom.")
+        raise ValidationFailed.at("input.validUntil", "must not be before validFrom")
 
 
 def _overlap(one: Row, other: Row) -> bool:
@@ -122,7 +122,7 @@ def _check_span(start: datetime, end: datetime, start_path: str, end_path: str, 
     check_year(start, start_path)
     check_year(end, end_path)
     if not timedelta(0) < end - start <= most:
-        raise ValidationFailed.at(end_path, f"Must be after the start, by at most {most.days} days.")
+        raise ValidationFailed.at(end_path, f"must be after the start, by at most {most.days} days")
 
 
 async def delete(model: Any, id: ObjectId, version: int) -> Row:
@@ -135,4 +135,4 @@ async def delete(model: Any, id: ObjectId, version: int) -> Row:
         return gone
     if not await model.rows({"_id": id}, projection={"_id": 1}, limit=1):
         raise NotFound.at("input.id")
-    raise Conflict(fields=[FieldError("input.version", "Is not the present version.")])
+    raise another_version()

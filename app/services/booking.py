@@ -10,9 +10,9 @@ from bson import ObjectId
 from pymongo import ReturnDocument
 from pymongo.errors import DuplicateKeyError
 
-from app.errors import Conflict, FieldError, Forbidden, InvalidState, NotFound, SlotTaken
+from app.errors import Forbidden, InvalidState, NotFound, SlotTaken
 from app.permissions import Permission
-from app.services.changes import Row, build, checked, row_of, storable
+from app.services.changes import Row, another_version, build, checked, row_of, storable
 from app.services.idempotency import mark_of, once
 from app.services.scheduling.claims import Lane
 from app.services.scheduling.plan import Plan, alternatives, planned
@@ -165,7 +165,7 @@ def _refuse(row: Row, states: frozenset[AppointmentStatus], version: int | None)
         steps = ", ".join(sorted(step.name for step in TRANSITIONS[status])) or "nothing"
         raise InvalidState(f"The appointment is {status.name}. What may follow: {steps}.")
     if version is not None and version != row["version"]:
-        raise Conflict(fields=[FieldError("input.version", "Is not the present version.")])
+        raise another_version()
 
 
 async def _compare_and_set(
@@ -185,7 +185,7 @@ async def _compare_and_set(
     stored = await Appointment.guarded().find_one_and_update(asked, change, return_document=ReturnDocument.AFTER)
     if stored is None:
         _refuse(await _stored(row["_id"]), states, version)
-        raise Conflict(fields=[FieldError("input.version", "Is not the present version.")])
+        raise another_version()
     return stored
 
 

@@ -38,15 +38,15 @@ def to_utc(moment: datetime) -> datetime:
 def check_year(day: date, path: str) -> None:
     """Raises `ValidationFailed` at `path` when the date or datetime is outside of `YEARS`."""
     if day.year not in YEARS:
-        raise ValidationFailed.at(path, f"Must be in the years {YEARS.start} to {YEARS.stop - 1}.")
+        raise ValidationFailed.at(path, f"must be in the years {YEARS.start} to {YEARS.stop - 1}")
 
 
 def check_duration(duration: timedelta, path: str) -> None:
     """Raises `ValidationFailed` at `path` unless it is 5 minutes to 12 hours, in steps of 5 minutes."""
     if not timedelta(0) < duration <= MAX_DURATION:
-        raise ValidationFailed.at(path, "Must be longer than 0 and at most 12 hours.")
+        raise ValidationFailed.at(path, "must be longer than 0 and at most 12 hours")
     if duration % BUCKET:
-        raise ValidationFailed.at(path, "Must be a multiple of 5 minutes.")
+        raise ValidationFailed.at(path, "must be a multiple of 5 minutes")
 
 
 def buckets(start: datetime, end: datetime, *, path: str = "input.start") -> list[str]:
@@ -61,7 +61,7 @@ def buckets(start: datetime, end: datetime, *, path: str = "input.start") -> lis
     duration = to_utc(end) - first
     check_duration(duration, path)
     if first.minute % 5 or first.second or first.microsecond:
-        raise ValidationFailed.at(path, "Must start on a multiple of 5 minutes.")
+        raise ValidationFailed.at(path, "must start on a multiple of 5 minutes")
     return [bucket_of(first + index * BUCKET) for index in range(duration // BUCKET)]
 
 

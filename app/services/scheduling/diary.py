@@ -51,13 +51,13 @@ class Diary:
         Whether it is still free is another question, which the claims answer.
         """
         if start < self.now:
-            raise _unbookable("Must not be in the past.")
+            raise _unbookable("must not be in the past")
         if start.astimezone(self.zone).date() > self.last_day:
-            raise _unbookable(f"Must be at most {self.horizon_days} days ahead.")
+            raise _unbookable(f"must be at most {self.horizon_days} days ahead")
         if not self.rules:
             raise _unbookable("The doctor has no working hours here, so cannot be booked.")
         if not slot_fits(rules=self.rules, zone=self.zone, start=start, end=end):
-            raise _unbookable("Is outside of the doctor's working hours.")
+            raise _unbookable("is outside of the doctor's working hours")
         if not slot_fits(rules=self.rules, absences=absences, zone=self.zone, start=start, end=end):
             raise _unbookable("The doctor is away then.")
 

@@ -66,9 +66,9 @@ def check_parties(rows: Mapping[str, Row | None], *, at: str = "input.") -> Part
 
 def _unfit(row: Row) -> str | None:
     if row.get("archived_at") is not None:
-        return "Is archived."
+        return "is archived"
     if row.get("kind", StaffKind.DOCTOR) != StaffKind.DOCTOR:
-        return "Is not a doctor."
+        return "is not a doctor"
     return None
 
 

@@ -40,15 +40,15 @@ class WeeklyRule:
 
     def __post_init__(self) -> None:
         if self.weekday not in range(7):
-            raise ValidationFailed.at("input.weekday", "Must be 0 (Monday) to 6 (Sunday).")
+            raise ValidationFailed.at("input.weekday", "must be 0 (Monday) to 6 (Sunday)")
         if self.start.tzinfo or self.end.tzinfo:
             raise ValidationFailed.at("input.start", "Working hours are wall-clock times without a zone.")
         if self.start.minute % 5 or self.start.second or self.start.microsecond:
-            raise ValidationFailed.at("input.start", "Must be a multiple of 5 minutes.")
+            raise ValidationFailed.at("input.start", "must be a multiple of 5 minutes")
         if self.end != time(0) and self.end <= self.start:
-            raise ValidationFailed.at("input.end", "Must be after the start, on the same day.")
+            raise ValidationFailed.at("input.end", "must be after the start, on the same day")
         if self.valid_from and self.valid_until and self.valid_until < self.valid_from:
-            raise ValidationFailed.at("input.validUntil", "Must not be before validFrom.")
+            raise ValidationFailed.at("input.validUntil", "must not be before validFrom")
 
     def applies_on(self, day: date) -> bool:
         """Whether these hours are worked on this local date."""
@@ -166,7 +166,7 @@ def _days(first_day: date, last_day: date) -> list[date]:
     check_year(last_day, "lastDay")
     count = (last_day - first_day).days + 1
     if not 1 <= count <= MAX_DAYS:
-        raise ValidationFailed.at("lastDay", f"Must be the first day or later, at most {MAX_DAYS} days in all.")
+        raise ValidationFailed.at("lastDay", f"must be the first day or later, at most {MAX_DAYS} days in all")
     return [first_day + offset * _DAY for offset in range(count)]
 
 
