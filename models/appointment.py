@@ -13,7 +13,7 @@ from pymongo import ASCENDING, IndexModel
 
 from models.base import TenantDocument, Versioned
 from models.references import PlatformReference, Reference
-from models.values import Line, Text, Value, now
+from models.values import Day, Line, Text, Value, now
 
 
 class AppointmentStatus(StrEnum):
@@ -126,8 +126,6 @@ class Appointment(Versioned, TenantDocument):
 
 WallTime = Annotated[str, StringConstraints(pattern=r"^([01]\d|2[0-3]):[0-5][05]$|^24:00$")]
 """A time of day on the clinic's wall, `HH:MM` on the 5-minute grid; `24:00` ends a day."""
-Day = Annotated[str, StringConstraints(pattern=r"^\d{4}-\d{2}-\d{2}$")]
-"""A day of the clinic's calendar, ISO 8601."""
 
 
 class AvailabilityRule(Versioned, TenantDocument):

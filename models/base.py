@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from datetime import datetime
-from typing import Any, ClassVar, Self, cast
+from datetime import date, datetime
+from typing import Any, ClassVar, Self, cast, get_args
 
 from beanie import Document, PydanticObjectId
 from beanie.odm.utils.encoder import Encoder
@@ -180,9 +180,16 @@ def _checked_name(cls: type[GuardedDocument]) -> str:
         raise TenantGuardRefused(f"{cls.__name__}.Settings may not set: {', '.join(sorted(unknown))}")
     if cls.model_config.get("extra") == "allow":
         raise TenantGuardRefused(f"{cls.__name__} may not allow extra fields")
+    if days := [name for name, field in cls.model_fields.items() if _is_day(field.annotation)]:
+        raise TenantGuardRefused(f"{cls.__name__} may not hold dates, which MongoDB has not: make {days} a `Day`")
     if not HIDDEN_FIELDS.isdisjoint(cls.model_fields) and bases == [SharedDocument]:
         raise TenantGuardRefused(f"{cls.__name__} may not declare the fields that the guard keeps")
     return name
+
+
+def _is_day(annotation: Any) -> bool:
+    """Whether a plain `date` stands in an annotation, at whatever depth."""
+    return annotation is date or any(_is_day(part) for part in get_args(annotation))
 
 
 class TenantDocument(GuardedDocument):

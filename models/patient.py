@@ -13,7 +13,7 @@ from pymongo import ASCENDING, IndexModel
 from models.base import SharedDocument, TenantDocument, Versioned
 from models.phones import phone_key
 from models.references import Reference
-from models.values import Address, Email, Line, Phone, Text, Value, now, search_key
+from models.values import Address, Day, Email, Line, Phone, Text, Value, now, search_key
 
 
 class Sex(StrEnum):
@@ -32,8 +32,8 @@ def _past_day(text: str) -> str:
     return day.isoformat()
 
 
-BirthDate = Annotated[str, AfterValidator(_past_day)]
-"""A day as ISO 8601 text: text, so that no time zone can shift it."""
+BirthDate = Annotated[Day, AfterValidator(_past_day)]
+"""A day from 1880 until today."""
 
 
 class Contact(Value):

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import re
 import unicodedata
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime
 from typing import Annotated
 from zoneinfo import available_timezones
 
 from email_validator import EmailNotValidError, validate_email
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, StringConstraints
 
 SUBDOMAIN = re.compile(r"[a-z0-9]([a-z0-9-]*[a-z0-9])?")
 RESERVED_SUBDOMAINS = frozenset(
@@ -102,6 +102,18 @@ def email_key(text: str) -> str:
         return typed.lower()
 
 
+def _day(text: str) -> str:
+    return date.fromisoformat(text).isoformat()
+
+
+def _day_text(value: object) -> object:
+    return value.isoformat() if type(value) is date else value
+
+
+Day = Annotated[
+    str, BeforeValidator(_day_text), StringConstraints(pattern=r"^\d{4}-\d{2}-\d{2}$"), AfterValidator(_day)
+]
+"""A day of the clinic's calendar as ISO 8601 text: text, so that no time zone can shift it. Takes a `date` as well."""
 Line = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=200), AfterValidator(_one_line)]
 """One line of text, 1–200 characters."""
 Name = Annotated[str, StringConstraints(strip_whitespace=True, min_length=2, max_length=120), AfterValidator(_one_line)]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from datetime import date, datetime
 from enum import Enum
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import strawberry
 from strawberry import Maybe
@@ -201,20 +201,20 @@ class PatientQuery(Resolver):
     @field(Permission.PATIENT_READ, description="Patients here who may be the same person as the one described.")
     async def possible_duplicates(self, info: Info, input: CreatePatientInput) -> list[PatientType]:
         wanted = projection(columns(info, PatientType))
-        return shown(await service.possible_duplicates(_values(input), wanted))
+        return shown(await service.possible_duplicates(given(input), wanted))
 
 
 @strawberry.type
 class PatientMutation(Resolver):
     @field(Permission.PATIENT_CREATE, description="Registers a patient and gives them the clinic's next code.")
     async def create_patient(self, info: Info, input: CreatePatientInput) -> PatientType:
-        return shown(await service.register(_values(input)))
+        return shown(await service.register(given(input)))
 
     @field(Permission.PATIENT_UPDATE, description="Changes a patient's demographics.")
     async def update_patient(self, info: Info, input: UpdatePatientInput) -> PatientType:
         changes = given(input)
         key = object_id(changes.pop("id"), "input.id")
-        return shown(await service.change(key, changes.pop("version"), _dated(changes)))
+        return shown(await service.change(key, changes.pop("version"), changes))
 
     @field(Permission.PATIENT_UPDATE, description="Replaces the clinic's own notes on a patient.")
     async def update_patient_notes(self, info: Info, input: UpdatePatientNotesInput) -> PatientType:
@@ -232,13 +232,3 @@ class PatientMutation(Resolver):
     async def restore_patient(self, info: Info, input: ArchivePatientInput) -> PatientType:
         await service.restore(object_id(input.id, "input.id"))
         return await self.one(info, PatientType, input.id, path="input.id")
-
-
-def _values(input: CreatePatientInput) -> dict[str, Any]:
-    return _dated(given(input))
-
-
-def _dated(values: dict[str, Any]) -> dict[str, Any]:
-    """Days are stored as ISO text, so that no time zone can shift them."""
-    born = values.get("birth_date")
-    return {**values, "birth_date": born.isoformat()} if born else values

@@ -46,13 +46,18 @@ class Result:
 def main(
     base_url: Annotated[str, typer.Option(help="Where the system listens.")] = "http://127.0.0.1:8000",
     root_domain: Annotated[str, typer.Option(help="The domain whose subdomains are the clinics.")] = "localhost",
-    credentials: Annotated[Path | None, typer.Option(help="A JSON file with the two people who sign in.")] = None,
+    credentials: Annotated[Path | None, typer.Option(help="A JSON file with who signs in.")] = None,
     read_only: Annotated[
         bool, typer.Option("--read-only", help="Attempt nothing that could write, and create no test patient.")
     ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print the results as JSON.")] = False,
 ) -> None:
-    """Check that a clinic of a running system cannot reach another one."""
+    """Check that a clinic of a running system cannot reach another one.
+
+    Signs in at two clinics as people who may do much there (admins). Who that is comes from the file
+    {"a": {"clinic": …, "email": …, "password": …}, "b": {…}}, where clinic is a subdomain; or from CHECK_A_CLINIC,
+    CHECK_A_EMAIL, CHECK_A_PASSWORD and CHECK_B_… in the environment; or from prompts.
+    """
     try:
         system = System.at(base_url, root_domain)
         results = _results(system, *_people(credentials), read_only=read_only)
@@ -122,7 +127,7 @@ def _environment_or_prompt(name: str, field: str) -> str:
     if value := os.environ.get(variable):
         return value
     if not sys.stdin.isatty():
-        raise CannotCheck(f"Who signs in is not known: set {variable}, or use --credentials.")
+        raise CannotCheck(f"Who signs in is not known: set {variable}, or use --credentials; see --help.")
     answer: str = typer.prompt(f"{field.capitalize()} of {name.upper()}", hide_input=field == "password")
     return answer
 

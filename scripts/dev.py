@@ -11,12 +11,8 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from types import FrameType
-from typing import Any
 
 from dotenv import dotenv_values
-from pymongo import MongoClient
-from pymongo.errors import ConfigurationError as BadUri
-from pymongo.errors import InvalidURI, OperationFailure, PyMongoError
 from rich.console import Console
 
 from app.config import (
@@ -28,16 +24,12 @@ from app.config import (
 )
 from app.db.mongod import MongodError, embedded_mongod
 from scripts.demo import DemoSummary, SignIn
-from scripts.dev_server import ServerError, check_port, server
+from scripts.dev_server import ServerError, server
 from scripts.serve import APPLICATION
+from scripts.start_checks import StartError, check_mongodb, check_port
 
-ANSWER_TIMEOUT_MS = 5000
 Prepare = Callable[[Settings], DemoSummary]
 _ENDING_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
-
-
-class DevError(Exception):
-    """`make run` cannot go on. The text is one sentence that says what to do."""
 
 
 def main(application: str = APPLICATION, prepare: Prepare | None = None) -> int:
@@ -53,7 +45,7 @@ def main(application: str = APPLICATION, prepare: Prepare | None = None) -> int:
     except KeyboardInterrupt:
         console.print("Stopped.")
         return 0
-    except (ConfigurationError, DevError, MongodError, ServerError) as error:
+    except (ConfigurationError, MongodError, ServerError, StartError) as error:
         Console(stderr=True, highlight=False, soft_wrap=True, markup=False).print(str(error), style="red")
         return 1
     return 0
@@ -69,7 +61,7 @@ def _end_once(_number: int, _frame: FrameType | None) -> None:
 def _run(console: Console, application: str, prepare: Prepare) -> None:
     start = load_start_settings()
     if start.environment != "development":
-        raise DevError(
+        raise StartError(
             f"make run is for development and ENVIRONMENT is {start.environment}: "
             "start the server with python -m scripts.serve."
         )
@@ -93,27 +85,17 @@ def _database(start: StartSettings, console: Console) -> Iterator[str | None]:
         console.print("Using the database of MONGODB_URI")
         yield None
         return
+    _make_folder(start.data_dir)
     console.print(f"Starting mongod on {start.data_dir / 'mongodb'}")
     with embedded_mongod(start.data_dir, report=console.print) as uri:
         yield uri
 
 
-def check_mongodb(uri: str) -> None:
-    """Raises `DevError` unless `uri` leads to a replica set or a sharded cluster that lets us in."""
+def _make_folder(path: Path) -> None:
     try:
-        with MongoClient[dict[str, Any]](uri, serverSelectionTimeoutMS=ANSWER_TIMEOUT_MS) as client:
-            hello = client.admin.command("hello")
-    except (InvalidURI, BadUri, ValueError) as error:
-        raise DevError(f"MONGODB_URI cannot be read: {error}.") from None
-    except OperationFailure:
-        raise DevError("MONGODB_URI's user or password is refused: correct it, then try again.") from None
-    except PyMongoError:
-        raise DevError(
-            f"MONGODB_URI does not answer within {ANSWER_TIMEOUT_MS // 1000} s: start that MongoDB, "
-            "or leave MONGODB_URI empty to run a local one."
-        ) from None
-    if "setName" not in hello and hello.get("msg") != "isdbgrid":
-        raise DevError("MONGODB_URI is a lone server: transactions need a replica set (mongod --replSet rs0).")
+        path.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise StartError(f"DATA_DIR={path} cannot be made ({error.strerror}): give another folder.") from None
 
 
 @contextmanager

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import http.client
-import socket
 import subprocess
 import sys
 import time
@@ -19,24 +18,7 @@ STOP_TIMEOUT = 15.0
 
 
 class ServerError(Exception):
-    """The server cannot run. The text is one sentence that says what to do."""
-
-
-def check_port(host: str, port: int) -> None:
-    """Raises `ServerError` when nobody can listen there."""
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    with socket.socket(family) as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            probe.bind((host, port))
-            probe.listen(1)
-        except PermissionError:
-            raise ServerError(f"Port {port} is for root alone: choose another, as in make run PORT=8000.") from None
-        except OSError as error:
-            other = port + 1 if port < 65535 else 8000
-            raise ServerError(
-                f"Port {port} on {host} is not free ({error.strerror}): choose another, as in make run PORT={other}."
-            ) from None
+    """The server did not start or did not stay. The text is one sentence that says what to do."""
 
 
 @dataclass(frozen=True, slots=True)

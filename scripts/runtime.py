@@ -26,7 +26,7 @@ from app.db.failures import is_database_down
 from app.db.schema import SchemaError, apply_schema
 from app.errors import AppError, RateLimited, Unavailable
 from app.tenancy.scope import Scope, open_scope
-from scripts.dev import DevError, check_mongodb
+from scripts.start_checks import StartError, check_mongodb
 
 T = TypeVar("T")
 
@@ -58,7 +58,7 @@ class Backend:
 def backend(settings: Settings, *, with_schema: bool = True) -> Iterator[Backend]:
     """Connects by the settings; puts the schema on a database that lacks it, unless told not to.
 
-    Raises `DevError` with one sentence when the database cannot be used.
+    Raises `StartError` with one sentence when the database cannot be used.
     """
     check_mongodb(settings.mongodb_uri)
     with asyncio.Runner() as runner:
@@ -87,7 +87,7 @@ def explained(*, as_json: bool = False, flags: Mapping[str, str] | None = None) 
         yield
     except AppError as error:
         stop(error, as_json=as_json, flags=flags)
-    except (ConfigurationError, DevError, SchemaError) as error:
+    except (ConfigurationError, StartError, SchemaError) as error:
         stop(Unavailable(str(error)), as_json=as_json)
     except PyMongoError as error:
         if not is_database_down(error):

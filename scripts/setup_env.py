@@ -50,12 +50,18 @@ def main():  # type: () -> int
 def _run_with_newer_python():  # type: () -> int
     for minor in range(14, OLDEST[1] - 1, -1):
         newer = shutil.which(f"python3.{minor}")
-        if newer:
+        if newer and _starts(newer):
             return subprocess.call([newer, __file__])  # noqa: S603
     raise SetupFailed(
         "Python {}.{} or newer is needed and this is {}.{}: install one and name it, "
         "for instance make run PYTHON=python3.12.".format(*OLDEST, *sys.version_info[:2])
     )
+
+
+def _starts(python):  # type: (str) -> bool
+    """Whether there is a Python behind the name: a version manager may have put a signpost to none there."""
+    command = [python, "-c", "import venv"]
+    return subprocess.call(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) == 0  # noqa: S603
 
 
 def _is_current():  # type: () -> bool

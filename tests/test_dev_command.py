@@ -197,6 +197,8 @@ def test_the_database_of_mongodb_uri_is_used_and_left_running(
             r"make run is for development .*: start .* python -m scripts.serve\.",
         ),
         ({"PORT": "99999"}, r"PORT should be less than or equal to 65535"),
+        ({"HOST": "256.1.1.1"}, r"HOST=256\.1\.1\.1 is no address of this machine: try"),
+        ({"DATA_DIR": __file__}, r"DATA_DIR=.*test_dev_command\.py cannot be made \(File exists\): give another"),
         ({"SESSION_SECRET": "short"}, r"SESSION_SECRET is too short.*make one with.*"),
     ],
 )
@@ -213,8 +215,7 @@ def test_a_taken_port_is_told_before_anything_is_started(start: Start, tmp_path:
         run = start(PORT=str(port))
         assert run.until_ended() == 1
     assert run.output == (
-        f"Port {port} on 127.0.0.1 is not free (Address already in use): "
-        f"choose another, as in make run PORT={port + 1}.\n"
+        f"Port {port} on 127.0.0.1 is not free (Address already in use): choose another, such as PORT={port + 1}.\n"
     )
     assert not (tmp_path / "one" / "data").exists()
 

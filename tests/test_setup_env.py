@@ -71,6 +71,18 @@ def test_too_old_a_python_says_so_or_finds_a_newer_one(
     assert "Python 3.11 or newer is needed and this is 3.8" in capsys.readouterr().err
 
 
+def test_a_signpost_to_no_python_is_passed_over(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    signpost = tmp_path / "python3.13"
+    signpost.write_text("#!/bin/sh\necho 'python3.13: command not found' >&2\nexit 127\n")
+    signpost.chmod(0o755)
+    monkeypatch.setattr(sys, "version_info", (3, 8, 10, "final", 0))
+    monkeypatch.setenv("PATH", str(tmp_path))
+    assert setup_env.main() == 1
+    assert capsys.readouterr().err.startswith("Setup failed: Python 3.11 or newer is needed")
+
+
 def test_a_python_without_venv_says_what_to_install(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tree: Path
 ) -> None:

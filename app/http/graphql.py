@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 import orjson
-from graphql import ExecutionResult
+from graphql import ExecutionResult, GraphQLError
 from starlette.requests import Request
 from starlette.responses import Response
 
@@ -49,6 +49,11 @@ class GraphQLEndpoint:
         )
 
 
+def _place(error: GraphQLError) -> tuple[int, int]:
+    """Where in the document an error is: fields run side by side, but their errors come in one order."""
+    return (error.locations[0].line, error.locations[0].column) if error.locations else (0, 0)
+
+
 def _operation(body: Mapping[str, Any]) -> Operation:
     query = body.get("query")
     variables = body.get("variables")
@@ -64,7 +69,7 @@ def _operation(body: Mapping[str, Any]) -> Operation:
 
 def _answer(request: Request, result: ExecutionResult) -> Response:
     state = request_state(request.scope)
-    errors = [render(error, state.request_id) for error in result.errors or ()]
+    errors = [render(error, state.request_id) for error in sorted(result.errors or (), key=_place)]
     body: dict[str, Any] = {"errors": errors} if errors else {}
     codes = [ErrorCode(error["extensions"]["code"]) for error in errors]
     if codes:

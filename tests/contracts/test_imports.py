@@ -17,7 +17,7 @@ ALLOWED: Mapping[str, Mapping[str, str]] = {
     "AsyncMongoClient()": {"app.db.client": "the one client of a process, with the wall built in"},
     "MongoClient()": {
         "app.db.mongod": "asks a mongod that is starting whether it answers; knows no collection",
-        "scripts.dev": "asks the given server whether it answers; knows no collection",
+        "scripts.start_checks": "asks the given server whether it answers; knows no collection",
     },
     "make_client()": {
         "app.main": "the server",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
+from datetime import date
 from typing import Any
 
 import pytest
@@ -565,3 +566,13 @@ async def test_views_unions_and_plain_documents_are_not_initialised(clinics: Cli
             await init_documents(clinics.database, [document])
     with pytest.raises(TenantGuardRefused):
         await init_documents(clinics.database, [Gadget, Gadget])
+
+
+def test_a_document_with_a_plain_date_cannot_be_defined() -> None:
+    with pytest.raises(TenantGuardRefused, match="Day"):
+
+        class Holiday(TenantDocument):
+            on: date | None = None
+
+            class Settings:
+                name = "test_holidays_with_dates"
