@@ -11,6 +11,7 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
+from dotenv.parser import parse_stream
 from pydantic import Field, SecretStr, ValidationError, ValidationInfo, field_validator
 from pydantic_core import ErrorDetails
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
@@ -259,8 +260,20 @@ def get_settings() -> Settings:
 
 
 def _env_files() -> tuple[Path, ...]:
-    """A later file wins."""
-    return (PROJECT_ROOT / ".env", Path(".env"))
+    """A later file wins. Raises `ConfigurationError` for a line that is no setting: it would be passed over."""
+    files = (PROJECT_ROOT / ".env", Path(".env"))
+    for file in files:
+        _check_lines(file)
+    return files
+
+
+def _check_lines(file: Path) -> None:
+    if not file.is_file():
+        return
+    with file.open(encoding="utf-8") as lines:
+        wrong = [str(found.original.line) for found in parse_stream(lines) if found.error]
+    if wrong:
+        raise ConfigurationError(f"{file} cannot be read at line {', '.join(wrong)}: write NAME=value.")
 
 
 @contextmanager

@@ -5,9 +5,8 @@ from __future__ import annotations
 from datetime import datetime
 from enum import StrEnum
 
-from pymongo import ASCENDING, IndexModel
-
 from models.base import TenantDocument, Versioned
+from models.named import BY_NAME, ONE_PER_NAME
 from models.values import Line, Text
 
 
@@ -33,12 +32,4 @@ class Room(Versioned, TenantDocument):
 
     class Settings:
         name = "rooms"
-        indexes = (
-            IndexModel([("tenant_id", ASCENDING), ("name_key", ASCENDING), ("_id", ASCENDING)], name="name"),
-            IndexModel(
-                [("tenant_id", ASCENDING), ("name_key", ASCENDING)],
-                name="one_per_name",
-                unique=True,
-                partialFilterExpression={"archived_at": None},
-            ),
-        )
+        indexes = (BY_NAME, ONE_PER_NAME)

@@ -8,9 +8,9 @@ from typing import Annotated
 
 from beanie import DecimalAnnotation, PydanticObjectId
 from pydantic import AfterValidator, Field
-from pymongo import ASCENDING, IndexModel
 
 from models.base import TenantDocument, Versioned
+from models.named import BY_NAME, ONE_PER_NAME
 from models.references import Reference
 from models.values import Currency, Line, Name, Text, Value
 
@@ -45,12 +45,4 @@ class Service(Versioned, TenantDocument):
 
     class Settings:
         name = "services"
-        indexes = (
-            IndexModel([("tenant_id", ASCENDING), ("name_key", ASCENDING), ("_id", ASCENDING)], name="name"),
-            IndexModel(
-                [("tenant_id", ASCENDING), ("name_key", ASCENDING)],
-                name="one_per_name",
-                unique=True,
-                partialFilterExpression={"archived_at": None},
-            ),
-        )
+        indexes = (BY_NAME, ONE_PER_NAME)

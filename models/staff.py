@@ -11,6 +11,7 @@ from pydantic import Field
 from pymongo import ASCENDING, IndexModel
 
 from models.base import TenantDocument, Versioned
+from models.named import BY_NAME, ONE_PER_NAME
 from models.references import PlatformReference, Reference
 from models.values import Email, Line, Name, Phone, Text
 
@@ -50,7 +51,7 @@ class Staff(Versioned, TenantDocument):
     class Settings:
         name = "staff"
         indexes = (
-            IndexModel([("tenant_id", ASCENDING), ("name_key", ASCENDING), ("_id", ASCENDING)], name="name"),
+            BY_NAME,
             IndexModel(
                 [("tenant_id", ASCENDING), ("kind", ASCENDING), ("name_key", ASCENDING), ("_id", ASCENDING)],
                 name="kind_name",
@@ -79,12 +80,4 @@ class Specialization(Versioned, TenantDocument):
 
     class Settings:
         name = "specializations"
-        indexes = (
-            IndexModel([("tenant_id", ASCENDING), ("name_key", ASCENDING), ("_id", ASCENDING)], name="name"),
-            IndexModel(
-                [("tenant_id", ASCENDING), ("name_key", ASCENDING)],
-                name="one_per_name",
-                unique=True,
-                partialFilterExpression={"archived_at": None},
-            ),
-        )
+        indexes = (BY_NAME, ONE_PER_NAME)

@@ -188,3 +188,11 @@ def test_the_example_file_alone_starts_nothing(monkeypatch: pytest.MonkeyPatch, 
     text = _refusal(monkeypatch, {})
     assert text.count(" is missing") == 3
     assert len(text.splitlines()) == 4
+
+
+def test_a_line_that_is_no_setting_is_refused_by_its_number(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / ".env").write_text("PORT=8001\nthis is no setting\n", encoding="utf-8")
+    monkeypatch.chdir(tmp_path)
+
+    with pytest.raises(ConfigurationError, match=r"\.env cannot be read at line 2"):
+        load_settings()
