@@ -15,7 +15,7 @@ from app.db.failures import as_app_error
 from app.errors import AppError, TenantWallBroken
 from app.http.answers import failure_response
 from app.http.peers import TrustedProxies, without_claims
-from app.http.registry import WEBSOCKET, RouteTable
+from app.http.registry import WEBSOCKET, RouteKind, RouteTable
 from app.http.state import RequestState, attach_state, request_state
 from app.tenancy.scope import Scope as TenancyScope
 from app.tenancy.scope import open_scope
@@ -136,6 +136,7 @@ def _write_line(scope: Scope, status: int | None, seconds: float, failure: BaseE
     }
     line |= {key: value for key in ("tenant", "user", "code") if (value := getattr(state, key))}
     if failure is None or (isinstance(failure, AppError) and failure.http_status < 500):
-        _log.info("request", **line)
+        probe = state.spec is not None and state.spec.kind is RouteKind.OPERATOR and status == 200
+        (_log.debug if probe else _log.info)("request", **line)  # probes come every few seconds
     else:
         _log.error("request", **line, exc_info=failure)
