@@ -51,8 +51,13 @@ class AppError(Exception):
         super().__init__(self.message)
 
     def extensions(self) -> dict[str, Any]:
-        """What goes into the error's `extensions` beside `code`, `requestId` and `fields`."""
+        """What this kind of failure tells beside `code`, `requestId` and `fields`."""
         return {}
+
+    def described(self, request_id: str) -> dict[str, Any]:
+        """What every boundary tells beside the message: GraphQL as `extensions`, REST within `error`."""
+        fields = [{"path": field.path, "message": field.message} for field in self.fields]
+        return {"code": self.code.value, "requestId": request_id, "fields": fields, **self.extensions()}
 
 
 class Unauthenticated(AppError):

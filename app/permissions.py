@@ -199,5 +199,4 @@ ROLES: tuple[RoleSpec, ...] = (
     ),
 )
 
-ROLES_BY_NAME: Mapping[str, RoleSpec] = {role.name: role for role in ROLES}
 ADMIN = "admin"

@@ -12,7 +12,7 @@ from pymongo import ReturnDocument
 from pymongo.asynchronous.client_session import AsyncClientSession
 
 from app.auth.rights import rights_of
-from app.auth.tokens import Claims, Tokens
+from app.auth.tokens import Claims, tokens_of
 from app.config import Settings
 from app.errors import Unauthenticated
 from app.permissions import Permission
@@ -34,7 +34,7 @@ class SignedIn:
 
 def token_of(session: Session, settings: Settings) -> str:
     """The token that names the session and lists the clinics it has entered."""
-    return Tokens(settings.session_secret).sign(
+    return tokens_of(settings.session_secret).sign(
         session_id=session.id,
         user_id=session.user_id,
         token_version=session.token_version,
@@ -95,7 +95,7 @@ async def identify(token: str, scope: Scope, settings: Settings) -> Scope | None
     One read brings session, person and membership at this clinic as they are now, so removing somebody or
     lowering their role holds from the next request on, in every process.
     """
-    claims = Tokens(settings.session_secret).read(token)
+    claims = tokens_of(settings.session_secret).read(token)
     if claims is None:
         return None
     row = await _live(claims, scope.tenant)

@@ -6,6 +6,7 @@ import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from functools import cache
 
 import jwt
 from bson import ObjectId
@@ -68,6 +69,12 @@ class Tokens:
             return _claims(claims) if claims["typ"] == TYPE else None
         except (jwt.InvalidTokenError, ValueError, TypeError, KeyError):
             return None
+
+
+@cache
+def tokens_of(secret: SecretStr) -> Tokens:
+    """The signer for a secret, its key derived once per process and not once per request."""
+    return Tokens(secret)
 
 
 def _claims(claims: dict[str, object]) -> Claims | None:

@@ -60,14 +60,8 @@ def render(error: GraphQLError, request_id: str) -> dict[str, Any]:
         shown["locations"] = [{"line": at.line, "column": at.column} for at in error.locations]
     if error.path:
         shown["path"] = list(error.path)
-    shown["extensions"] = describe(known, request_id)
+    shown["extensions"] = known.described(request_id)
     return shown
-
-
-def describe(error: AppError, request_id: str) -> dict[str, Any]:
-    """The `extensions` of an error."""
-    fields = [{"path": field.path, "message": field.message} for field in error.fields]
-    return {"code": error.code.value, "requestId": request_id, "fields": fields, **error.extensions()}
 
 
 def _client_mistake(error: GraphQLError) -> AppError | None:

@@ -48,9 +48,6 @@ class Related:
     many: bool = False
 
 
-Source = Stored | Computed | Related
-
-
 def output(value: Any) -> Any:
     """A stored value as the schema's scalars take it."""
     if isinstance(value, ObjectId):

@@ -42,18 +42,12 @@ def json_response(content: Mapping[str, Any], status: int = 200, headers: Mappin
 
 def graphql_error(error: AppError, request_id: str) -> dict[str, Any]:
     """One entry of GraphQL's `errors`."""
-    extensions = {"code": error.code.value, "requestId": request_id, "fields": field_list(error)}
-    return {"message": error.message, "extensions": {**extensions, **error.extensions()}}
+    return {"message": error.message, "extensions": error.described(request_id)}
 
 
 def rest_error(error: AppError, request_id: str) -> dict[str, Any]:
-    """The whole body of a failed call under /api; `fields` is always there."""
-    body = {"code": error.code.value, "message": error.message, "fields": field_list(error)}
-    return {"error": {**body, "requestId": request_id, **error.extensions()}}
-
-
-def field_list(error: AppError) -> list[dict[str, str]]:
-    return [{"path": field.path, "message": field.message} for field in error.fields]
+    """The whole body of a failed call under /api."""
+    return {"error": {"message": error.message, **error.described(request_id)}}
 
 
 def failure_response(asgi_scope: Mapping[str, Any], error: AppError) -> Response:

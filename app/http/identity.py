@@ -12,8 +12,6 @@ from app.http.peers import header_values
 from app.http.state import RequestState, request_state
 from app.tenancy.scope import current_scope, open_scope
 
-TOKEN_KEY = "session_token"
-
 
 class Identity:
     """On routes where a session counts, puts its person into the scope. A token that is no longer good counts

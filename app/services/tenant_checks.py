@@ -160,12 +160,6 @@ async def _platform_faults(place: Database, model: type[GuardedDocument]) -> Asy
                 yield _finding(model, f"{pointer.path} points to nothing in {mark.collection}", group)
 
 
-_POINTS: Mapping[str, Mapping[str, Any]] = {
-    "to nothing in": {"target": []},
-    "outside of its clinic, in": {"target": {"$ne": []}},
-}
-
-
 async def _reference_faults(place: Database, model: type[GuardedDocument]) -> AsyncIterator[Finding]:
     """References of a clinic that point to nothing, or to what is not that clinic's."""
     for pointer in pointers_of(model):

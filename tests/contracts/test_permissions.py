@@ -9,7 +9,7 @@ import pytest_asyncio
 from bson import ObjectId
 
 from app.graphql.access import Access, Level, field
-from app.permissions import ADMIN, ROLES, ROLES_BY_NAME, Permission, RoleSpec, by_resource
+from app.permissions import ADMIN, ROLES, Permission, RoleSpec, by_resource
 from app.tenancy.crossing import tenant_scope
 from models import Role, RolePermission
 from resolvers.base import Resolver
@@ -80,7 +80,7 @@ def test_permissions_are_written_resource_and_action() -> None:
 
 
 def test_the_admin_may_do_everything_and_stands_highest() -> None:
-    assert ROLES_BY_NAME[ADMIN].permissions == frozenset(Permission)
+    assert {role.name: role.permissions for role in ROLES}[ADMIN] == frozenset(Permission)
     assert max(ROLES, key=lambda role: role.level).name == ADMIN
     assert len({role.level for role in ROLES}) == len({role.name for role in ROLES}) == len(ROLES)
 
