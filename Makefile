@@ -3,11 +3,12 @@
 
 PYTHON ?= python3
 TEST_WORKERS ?= 2
+EXAMPLES ?= 10000
 VENV := .venv/bin
 SETUP := scripts/setup_env.py
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run test bench lint fmt schema lock clean
+.PHONY: help setup run test fuzz bench lint fmt schema lock clean
 
 help: ## Show this list
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{ printf "  make %-8s %s\n", $$1, $$2 }'
@@ -20,10 +21,14 @@ run: setup ## Start the server with a demo of two clinics (PORT=8000 DATA_DIR=.d
 	@$(VENV)/python -m scripts.dev
 
 test: setup ## Run all tests (ARGS="-k patients" for some of them)
-	@$(VENV)/python -m pytest -n $(TEST_WORKERS) $(ARGS)
+	@$(VENV)/python -m pytest -n $(TEST_WORKERS) --dist loadgroup $(ARGS)
 
-bench: setup ## Measure speed (ARGS are those of python -m benchmarks)
-	@$(VENV)/python -m benchmarks $(ARGS)
+fuzz: setup ## Try generated operations and values for long (EXAMPLES=10000, ARGS are those of pytest)
+	@EXAMPLES=$(EXAMPLES) $(VENV)/python -m pytest tests/fuzz -n $(TEST_WORKERS) $(ARGS)
+
+bench: setup ## Measure speed beside others (ONLY=q1 SECONDS=2 ROUNDS=3 for a short look, ARGS=--small for a laptop)
+	@$(VENV)/python -m benchmarks $(if $(ONLY),--only "$(ONLY)") $(if $(SECONDS),--seconds "$(SECONDS)") \
+		$(if $(ROUNDS),--rounds "$(ROUNDS)") $(ARGS)
 
 lint: setup ## Check style, types, import directions and the committed schema
 	$(VENV)/ruff check .

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from functools import lru_cache
 from ipaddress import IPv4Network, IPv6Network
@@ -16,6 +16,20 @@ from pydantic import Field, SecretStr, ValidationError, ValidationInfo, field_va
 from pydantic_core import ErrorDetails
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
+from app.addresses import (
+    PAYPAL,
+    PAYPAL_SANDBOX,
+    blob_url_fault,
+    jobs_url_fault,
+    mail_from_fault,
+    mail_url_fault,
+    paypal_url_fault,
+    sms_url_fault,
+)
+from app.cores import available_cores
+from app.plans import PLANS, BillingCycle, PlanName
+
+MOST_WORKERS = 64
 PROJECT_ROOT = Path(__file__).resolve().parent.parent
 
 MAKE_SECRET = 'python3 -c "import secrets; print(secrets.token_urlsafe(48))"'
@@ -25,15 +39,24 @@ _HINTS = {
         "make run starts one and tells it to the other commands while it runs"
     ),
     "SESSION_SECRET": f"make one with: {MAKE_SECRET}",
+    "AUDIT_SECRET": f"make one with: {MAKE_SECRET}",
+    "ENCRYPTION_KEY": f"make one with: {MAKE_SECRET}",
+    "CRON_SECRET": f"make one with: {MAKE_SECRET}",
+    "METRICS_SECRET": f"make one with: {MAKE_SECRET}",
+    "INSTALL_SECRET": f"make one with: {MAKE_SECRET}",
+    "KMS_TOKEN": "give a token that may use the key of KMS_URL for encrypt and decrypt",
     "ROOT_DOMAIN": "give the domain whose subdomains are the clinics; in development: localhost",
     "COOKIE_DOMAIN": "give ROOT_DOMAIN with a dot before it",
+    "MAIL_URL": "give your mail server, for instance smtps://user:password@mail.your-domain.org",
     "TRUSTED_PROXIES": "give addresses or networks separated by commas, for instance 10.0.0.5,10.1.0.0/16",
 }
 
 _SECRET_MIN_LENGTH = 32
 _COMMON_WORDS = ("changeme", "changethis", "password", "secret", "example", "polyclinic", "default", "qwerty")
 _DOMAIN = re.compile(r"(?=.{1,253}\Z)[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?(\.[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?)*")
+_KMS_URL = re.compile(r"vault\+https?://[A-Za-z0-9.-]+(:\d{1,5})?(/[A-Za-z0-9_-]+)+/keys/[A-Za-z0-9_.-]+")
 _RESERVED_DOMAIN = re.compile(r"(.*\.)?(localhost|test|invalid|local|example|example\.(com|net|org))")
+_PAYPAL_PLAN = re.compile(r"P-[A-Z0-9]{1,40}")
 _EXAMPLE_CREDENTIALS = re.compile(r"://(user|username|admin|root):(pass|password|secret|changeme|change-me)@")
 
 
@@ -69,6 +92,50 @@ class Settings(BaseSettings):
             "Empty: `make run` makes and keeps its own."
         )
     )
+    session_secrets_old: Annotated[tuple[SecretStr, ...], NoDecode] = Field(
+        (),
+        repr=False,
+        description=(
+            "Earlier values of SESSION_SECRET, separated by commas, the newest first: tokens that they signed stay "
+            "good, and none is signed by them. `python -m scripts.rotate_session_key` says how to rotate."
+        ),
+    )
+    audit_secret: SecretStr = Field(
+        description=(
+            "Keys the chain of each clinic's audit log, as SESSION_SECRET is made. Whoever has it can forge the log, "
+            "and without it nobody can verify it: keep it apart from the database and never lose it.\n"
+            "Empty: `make run` makes and keeps its own."
+        )
+    )
+    audit_secrets_old: Annotated[tuple[SecretStr, ...], NoDecode] = Field(
+        (),
+        repr=False,
+        description="Earlier values of AUDIT_SECRET, separated by commas: the entries that they keyed stay verifiable.",
+    )
+    kms_url: str | None = Field(
+        None,
+        description=(
+            "A key service that wraps the clinics' data keys, by HashiCorp Vault's Transit protocol: "
+            "vault+https://HOST/transit/keys/NAME. Empty: ENCRYPTION_KEY wraps them."
+        ),
+    )
+    kms_token: SecretStr | None = Field(None, description="The token for KMS_URL. Required by it.")
+    encryption_key: SecretStr | None = Field(
+        None,
+        description=(
+            "Wraps the clinics' data keys, under which sensitive fields are encrypted: as strong as SESSION_SECRET, "
+            "and another one. Losing it loses those fields. Required unless KMS_URL is set. Make one with:\n"
+            f"{MAKE_SECRET}\n"
+            "Empty: `make run` makes and keeps its own."
+        ),
+    )
+    encryption_keys_old: Annotated[tuple[SecretStr, ...], NoDecode] = Field(
+        (),
+        description=(
+            "Former values of ENCRYPTION_KEY, separated by commas, until `python -m scripts.rotate_keys --master` "
+            "has rewrapped the data keys under the present one."
+        ),
+    )
     root_domain: str = Field(
         description="The domain whose subdomains are the clinics. Empty: `make run` takes localhost."
     )
@@ -95,16 +162,80 @@ class Settings(BaseSettings):
     )
     host: str = Field("127.0.0.1", description="The address to listen on.")
     port: int = Field(8000, ge=1, le=65535, description="The port to listen on.")
-    workers: int = Field(1, ge=1, le=64, description="Server processes.")
+    workers: int = Field(
+        default_factory=lambda: min(available_cores(), MOST_WORKERS),
+        ge=1,
+        le=MOST_WORKERS,
+        description=(
+            "Server processes, of 120 MB or so each. Empty: one for each processor core that may be used here; a "
+            "container's limit counts."
+        ),
+    )
     data_dir: Path = Field(Path(".data"), description="Where `make run` keeps the local database and its own secrets.")
     log_level: Literal["debug", "info", "warning", "error"] = Field("info", description="The least level logged.")
     session_days: int = Field(7, ge=1, le=30, description="Days until a session ends, however much it is used.")
+    session_idle_minutes: int = Field(
+        720, ge=5, le=10_080, description="Minutes without a request after which a session ends."
+    )
+    patient_session_hours: int = Field(
+        12, ge=1, le=168, description="Hours until a patient's session ends, however much it is used."
+    )
+    patient_idle_minutes: int = Field(
+        30, ge=5, le=1_440, description="Minutes without a request after which a patient's session ends."
+    )
     allow_onboarding: bool = Field(True, description="Whether anybody may open a clinic over HTTP.")
     time_limit_ms: int = Field(
         10_000, ge=100, le=60_000, description="Milliseconds that one database operation may take."
     )
     max_body_bytes: int = Field(
         1_048_576, ge=1_024, le=67_108_864, description="The largest request body that is read, in bytes."
+    )
+    cost_per_clinic: int = Field(
+        5_000_000,
+        ge=1_000,
+        le=10**12,
+        description=(
+            "Points that the queries of one clinic's people may cost in a minute, and once more so many those of its "
+            "visitors and patients. A point is a field of the answer."
+        ),
+    )
+    cost_per_person: int = Field(
+        500_000, ge=1_000, le=10**12, description="Points that the queries of one person may cost in a minute."
+    )
+    cost_per_address: int = Field(
+        250_000,
+        ge=1_000,
+        le=10**12,
+        description="Points that the queries of visitors and patients from one address may cost in a minute.",
+    )
+    graphql_concurrency: int = Field(
+        32,
+        ge=1,
+        le=1_000,
+        description=(
+            "Places for the operations that one process runs at once, one for each 400 points that they cost; one "
+            "clinic has three quarters of them at most."
+        ),
+    )
+    graphql_queue: int = Field(
+        256,
+        ge=1,
+        le=10_000,
+        description="Operations of one clinic that may wait in one process; more are refused at once.",
+    )
+    persisted_queries: Literal["off", "automatic", "required"] = Field(
+        "automatic",
+        description=(
+            "Documents by their hash. automatic: clients send a document once and its hash from then on. required: "
+            "only documents run that `python -m scripts.register_queries` registered. off: none are kept."
+        ),
+    )
+    compiled_execution: bool = Field(
+        True,
+        description=(
+            "Whether operations are compiled once and run by their plan. Off: graphql-core runs them, with the same "
+            "answers and several times the work; for comparison."
+        ),
     )
     graphql_ide: bool = Field(
         default_factory=lambda data: data.get("environment") == "development",
@@ -114,6 +245,198 @@ class Settings(BaseSettings):
         default_factory=lambda data: data.get("environment") == "development",
         description="Clients may read the schema. Empty: in development only. Refused in production.",
     )
+
+    loopback_providers: bool = Field(
+        False,
+        description=(
+            "Whether clinics' identity providers may run on this machine, without TLS too: for development and tests. "
+            "Refused in production."
+        ),
+    )
+    mail_url: SecretStr | None = Field(
+        None,
+        description=(
+            "How mail goes out: smtp://user:password@host:587 (with STARTTLS) or smtps://user:password@host:465, "
+            "reserved characters percent-encoded; file:FOLDER writes .eml files instead, not in production. "
+            "Required in production. Empty: file:DATA_DIR/mail."
+        ),
+    )
+    mail_from: str | None = Field(None, description="The address that mail comes from. Empty: no-reply@ROOT_DOMAIN.")
+    sms_url: SecretStr | None = Field(
+        None,
+        description=(
+            "How text messages go out: twilio://SID:TOKEN@+12125550100 (?base=https://… for another host), or "
+            "file:FOLDER, not in production. Empty: file:DATA_DIR/sms, and none in production."
+        ),
+    )
+
+    blob_url: SecretStr | None = Field(
+        None,
+        description=(
+            "Where files are kept: file:FOLDER, s3://KEY:SECRET@BUCKET/PREFIX?region=… (&endpoint=https://… for "
+            "another host that speaks S3), gs://BUCKET/PREFIX?credentials=FILE, or az://ACCOUNT:KEY@CONTAINER/PREFIX. "
+            "Without a key in it, the machine's own rights count. Several machines need one place. "
+            "Empty: file:DATA_DIR/blobs."
+        ),
+    )
+    max_upload_bytes: int = Field(
+        26_214_400, ge=1_024, le=1_073_741_824, description="The largest file that is taken, in bytes."
+    )
+    storage_per_clinic: int | None = Field(
+        None, ge=1_024, le=10**15, description="Bytes of files that each clinic may keep. Empty: what its plan gives."
+    )
+
+    outbox_seconds: int = Field(
+        1,
+        ge=0,
+        le=3_600,
+        description="Seconds between two looks for messages to send. 0: this process sends none, another one does.",
+    )
+    lab_inbox_seconds: int = Field(
+        15,
+        ge=0,
+        le=3_600,
+        description=(
+            "Seconds between two looks for laboratory reports that were stored and not handled. 0: this process looks "
+            "for none, another one or the job retry-lab-inbox does."
+        ),
+    )
+    jobs_url: SecretStr | None = Field(
+        None,
+        description=(
+            "A Redis through whose streams the parts of jobs go: redis://user:password@host:6379/0, rediss://… with "
+            "TLS. `python -m scripts.worker`, on any number of machines, then does them and keeps the schedule. "
+            "Only ids go through it. Empty: the server's processes do both beside the requests."
+        ),
+    )
+    jobs_seconds: int = Field(
+        15,
+        ge=0,
+        le=3_600,
+        description=(
+            "Seconds between two looks for jobs that are due by the schedule, in a worker and, without JOBS_URL, in "
+            "each server process. 0: this process looks for none; another one, or a scheduler of yours, does."
+        ),
+    )
+    subscriptions: bool = Field(
+        default_factory=lambda data: not data.get("single_clinic", False),
+        description=(
+            "Whether clinics need a plan: without one that has not ended they can read, export and pay. Off: each has "
+            "all of the largest plan, without an end. Empty: on, and off with SINGLE_CLINIC."
+        ),
+    )
+    paypal_url: str = Field(
+        PAYPAL,
+        description=(
+            f"Where PayPal is: {PAYPAL}, its sandbox {PAYPAL_SANDBOX}, or a simulator on this machine, not in "
+            "production. docs/paypal.md tells how to set it up."
+        ),
+    )
+    paypal_client_id: str | None = Field(
+        None,
+        description="The client id of the app at PayPal. Empty: clinics cannot pay their plans by PayPal here.",
+    )
+    paypal_client_secret: SecretStr | None = Field(
+        None, description="The secret of that app. Required by PAYPAL_CLIENT_ID."
+    )
+    paypal_webhook_id: str | None = Field(
+        None,
+        pattern=r"^[A-Za-z0-9-]{1,50}$",
+        description="The id of the app's webhook, whose events are believed. Required by PAYPAL_CLIENT_ID.",
+    )
+    paypal_verification: Literal["certificate", "postback"] = Field(
+        "certificate",
+        description=(
+            "How PayPal's events are proven. certificate: by their signature and PayPal's certificate. postback: "
+            "PayPal is asked about each."
+        ),
+    )
+    paypal_roots: Path | None = Field(
+        None,
+        description=(
+            "A PEM file with the roots that count for the certificate of events, for a simulator. Refused in "
+            "production and for PayPal itself. Empty: the public ones."
+        ),
+    )
+    paypal_plans: Annotated[Mapping[str, str], NoDecode] = Field(
+        default_factory=dict,
+        description=(
+            "The plans at PayPal by which plans here renew themselves, as PLAN-CYCLE=ID separated by commas: "
+            "basic-monthly=P-…,basic-yearly=P-…. Empty: clinics pay each cycle by hand."
+        ),
+    )
+    paypal_inbox_seconds: int = Field(
+        5,
+        ge=0,
+        le=3_600,
+        description=(
+            "Seconds between two looks for events of PayPal that were stored and not handled. 0: this process looks "
+            "for none, another one or the job retry-paypal-events does."
+        ),
+    )
+    push_key: SecretStr | None = Field(
+        None,
+        description=(
+            "The private key by which push services know this system (VAPID): 32 bytes of a P-256 key. Make one with:\n"
+            'python3 -c "import secrets; print(secrets.token_urlsafe(32))"\n'
+            "Empty: nothing is pushed to browsers. Another key makes all browsers subscribe anew."
+        ),
+    )
+    export_passphrase: SecretStr | None = Field(
+        None,
+        description=(
+            "What exports of clinics are sealed under, those that a deletion makes among them, made as SESSION_SECRET "
+            "is. Keep it for as long as the exports. Empty: the commands ask for --passphrase-file or --plain."
+        ),
+    )
+    cron_secret: SecretStr | None = Field(
+        None,
+        description=(
+            "What a scheduler sends as `Authorization: Bearer …` to /api/cron/JOB, made as SESSION_SECRET is. Empty: "
+            "nobody can start jobs over HTTP; `python -m scripts.cron JOB` needs no secret."
+        ),
+    )
+    metrics_secret: SecretStr | None = Field(
+        None,
+        description=(
+            "What Prometheus sends as `Authorization: Bearer …` to /metrics, made as SESSION_SECRET is. Empty: there "
+            "is no /metrics."
+        ),
+    )
+    install_secret: SecretStr | None = Field(
+        None,
+        description=(
+            "What the installer sends as `Authorization: Bearer …` to /api/install, made as SESSION_SECRET is. "
+            "Empty: nobody can install over HTTP. Take it away once the system is installed."
+        ),
+    )
+
+    @property
+    def mail_target(self) -> str:
+        """The `MAIL_URL` that counts."""
+        return self.mail_url.get_secret_value() if self.mail_url else f"file:{self.data_dir / 'mail'}"
+
+    @property
+    def mail_sender(self) -> str:
+        """The `MAIL_FROM` that counts."""
+        return self.mail_from or f"no-reply@{self.root_domain}"
+
+    @property
+    def sms_target(self) -> str | None:
+        """The `SMS_URL` that counts; None when no text messages can be sent."""
+        if self.sms_url:
+            return self.sms_url.get_secret_value()
+        return None if self.is_production else f"file:{self.data_dir / 'sms'}"
+
+    @property
+    def blob_target(self) -> str:
+        """The `BLOB_URL` that counts."""
+        return self.blob_url.get_secret_value() if self.blob_url else f"file:{self.data_dir / 'blobs'}"
+
+    @property
+    def session_ring(self) -> tuple[SecretStr, ...]:
+        """Every secret of sessions that is read by, the one that signs first."""
+        return (self.session_secret, *self.session_secrets_old)
 
     @property
     def is_production(self) -> bool:
@@ -133,12 +456,79 @@ class Settings(BaseSettings):
             raise ValueError("carries the user and password of an example")
         return value
 
-    @field_validator("session_secret")
+    @field_validator("session_secret", "audit_secret")
     @classmethod
-    def _session_secret_is_strong(cls, value: SecretStr) -> SecretStr:
+    def _secret_is_strong(cls, value: SecretStr) -> SecretStr:
         if weakness := secret_weakness(value.get_secret_value()):
             raise ValueError(weakness)
         return value
+
+    @field_validator("session_secrets_old")
+    @classmethod
+    def _old_session_secrets_are_strong(
+        cls, value: tuple[SecretStr, ...], info: ValidationInfo
+    ) -> tuple[SecretStr, ...]:
+        for secret in value:
+            if weakness := secret_weakness(secret.get_secret_value()):
+                raise ValueError(weakness)
+        if info.data.get("session_secret") in value:
+            raise ValueError("holds the present SESSION_SECRET: only earlier ones belong here")
+        return value
+
+    @field_validator("cron_secret", "metrics_secret", "install_secret")
+    @classmethod
+    def _bearer_secret_is_strong_and_its_own(cls, value: SecretStr | None, info: ValidationInfo) -> SecretStr | None:
+        if value is None:
+            return None
+        if weakness := secret_weakness(value.get_secret_value()):
+            raise ValueError(weakness)
+        others = ("session_secret", "audit_secret", "encryption_key", "cron_secret", "metrics_secret")
+        if value in [info.data.get(name) for name in others if name != info.field_name]:
+            raise ValueError("must be another one than the other secrets")
+        return value
+
+    @field_validator("export_passphrase")
+    @classmethod
+    def _export_passphrase_is_strong(cls, value: SecretStr | None) -> SecretStr | None:
+        if value is not None and (weakness := secret_weakness(value.get_secret_value())):
+            raise ValueError(weakness)
+        return value
+
+    @field_validator("kms_url")
+    @classmethod
+    def _kms_url_is_one(cls, value: str | None, info: ValidationInfo) -> str | None:
+        if value is None:
+            return None
+        if not _KMS_URL.fullmatch(value):
+            raise ValueError("must read vault+https://HOST/transit/keys/NAME, without user, password or query")
+        if value.startswith("vault+http:") and info.data.get("environment") == "production":
+            raise ValueError("must go over https in production")
+        return value
+
+    @field_validator("kms_token")
+    @classmethod
+    def _kms_token_goes_with_its_url(cls, value: SecretStr | None, info: ValidationInfo) -> SecretStr | None:
+        if value is None and info.data.get("kms_url"):
+            raise ValueError("is missing, and KMS_URL needs it")
+        return value
+
+    @field_validator("encryption_key")
+    @classmethod
+    def _encryption_key_is_strong(cls, value: SecretStr | None, info: ValidationInfo) -> SecretStr | None:
+        if value is None:
+            if info.data.get("kms_url"):
+                return None
+            raise ValueError("is missing")
+        if weakness := secret_weakness(value.get_secret_value()):
+            raise ValueError(weakness)
+        if value in (info.data.get("session_secret"), info.data.get("audit_secret")):
+            raise ValueError("must be another one than SESSION_SECRET and AUDIT_SECRET")
+        return value
+
+    @field_validator("encryption_keys_old", mode="before")
+    @classmethod
+    def _old_keys_at_commas(cls, value: Any) -> Any:
+        return [part.strip() for part in value.split(",") if part.strip()] if isinstance(value, str) else value
 
     @field_validator("root_domain", "preview_domain")
     @classmethod
@@ -169,7 +559,7 @@ class Settings(BaseSettings):
             raise ValueError(f"must be .{root}")
         return value
 
-    @field_validator("trusted_proxies", mode="before")
+    @field_validator("trusted_proxies", "audit_secrets_old", "session_secrets_old", mode="before")
     @classmethod
     def _split_at_commas(cls, value: Any) -> Any:
         return [part.strip() for part in value.split(",") if part.strip()] if isinstance(value, str) else value
@@ -193,7 +583,97 @@ class Settings(BaseSettings):
             raise ValueError("is missing, and SINGLE_CLINIC=true needs it")
         return value
 
-    @field_validator("graphql_ide", "introspection")
+    @field_validator("mail_url", "sms_url")
+    @classmethod
+    def _address_can_be_used(cls, value: SecretStr | None, info: ValidationInfo) -> SecretStr | None:
+        production = info.data.get("environment") == "production"
+        if value is None:
+            if production and info.field_name == "mail_url":
+                raise ValueError("is missing, and production needs it")
+            return None
+        url = value.get_secret_value()
+        if fault := (mail_url_fault if info.field_name == "mail_url" else sms_url_fault)(url):
+            raise ValueError(fault)
+        if production and url.startswith("file:"):
+            raise ValueError("must not leave messages in files in production")
+        return value
+
+    @field_validator("push_key")
+    @classmethod
+    def _push_key_is_one(cls, value: SecretStr | None) -> SecretStr | None:
+        if value is not None and not re.fullmatch(r"[A-Za-z0-9_-]{43}", value.get_secret_value()):
+            raise ValueError("must be 32 bytes as base64url: 43 letters, digits, - and _")
+        return value
+
+    @field_validator("blob_url")
+    @classmethod
+    def _files_can_be_kept_there(cls, value: SecretStr | None) -> SecretStr | None:
+        if value is not None and (fault := blob_url_fault(value.get_secret_value())):
+            raise ValueError(fault)
+        return value
+
+    @field_validator("jobs_url")
+    @classmethod
+    def _parts_can_go_through_it(cls, value: SecretStr | None) -> SecretStr | None:
+        if value is None:
+            return None
+        if fault := jobs_url_fault(value.get_secret_value()):
+            raise ValueError(fault)
+        if _EXAMPLE_CREDENTIALS.search(value.get_secret_value()):
+            raise ValueError("carries the user and password of an example")
+        return value
+
+    @field_validator("paypal_url")
+    @classmethod
+    def _paypal_can_be_called(cls, value: str, info: ValidationInfo) -> str:
+        if fault := paypal_url_fault(value):
+            raise ValueError(fault)
+        if info.data.get("environment") == "production" and not value.startswith("https:"):
+            raise ValueError("must be PayPal's own in production")
+        return value
+
+    @field_validator("paypal_client_secret", "paypal_webhook_id")
+    @classmethod
+    def _paypal_is_whole(cls, value: Any, info: ValidationInfo) -> Any:
+        if value is None and info.data.get("paypal_client_id"):
+            raise ValueError("is missing, and PAYPAL_CLIENT_ID needs it")
+        return value
+
+    @field_validator("paypal_roots")
+    @classmethod
+    def _only_a_simulator_brings_roots(cls, value: Path | None, info: ValidationInfo) -> Path | None:
+        if value is not None and info.data.get("environment") == "production":
+            raise ValueError("must be empty in production: there the public roots count, and none of a simulator")
+        if value is not None and str(info.data.get("paypal_url", "")).startswith("https:"):
+            raise ValueError("is for a simulator alone, and PAYPAL_URL is PayPal")
+        return value
+
+    @field_validator("paypal_plans", mode="before")
+    @classmethod
+    def _paypal_plans_by_name(cls, value: Any) -> Any:
+        if not isinstance(value, str):
+            return value
+        pairs = [part.strip().partition("=") for part in value.split(",") if part.strip()]
+        return {name.strip(): id.strip() for name, _, id in pairs}
+
+    @field_validator("paypal_plans")
+    @classmethod
+    def _paypal_plans_are_ours(cls, value: Mapping[str, str]) -> Mapping[str, str]:
+        known = {f"{plan}-{cycle}" for plan in PlanName for cycle in BillingCycle if cycle in PLANS[plan].prices}
+        if unknown := sorted(value.keys() - known):
+            raise ValueError(f"names {', '.join(unknown)}; there are: {', '.join(sorted(known))}")
+        if not all(_PAYPAL_PLAN.fullmatch(id) for id in value.values()):
+            raise ValueError("must give PayPal's id of each plan, such as P-5ML4271244454362WXNWU5NQ")
+        return value
+
+    @field_validator("mail_from")
+    @classmethod
+    def _mail_from_is_an_address(cls, value: str | None) -> str | None:
+        if value is not None and (fault := mail_from_fault(value)):
+            raise ValueError(fault)
+        return value
+
+    @field_validator("graphql_ide", "introspection", "loopback_providers")
     @classmethod
     def _closed_in_production(cls, value: bool, info: ValidationInfo) -> bool:
         if value and info.data.get("environment") == "production":
@@ -232,6 +712,8 @@ class StartSettings(Whereabouts):
     """What `make run` goes by until its database runs and all settings can be read."""
 
     mongodb_uri: str | None = Field(None, repr=False)
+    root_domain: str = "localhost"
+    paypal_client_id: str | None = None
     host: str = "127.0.0.1"
     port: int = Field(8000, ge=1, le=65535)
 

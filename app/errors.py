@@ -21,11 +21,15 @@ class ErrorCode(StrEnum):
     CONFLICT = "CONFLICT"
     SLOT_TAKEN = "SLOT_TAKEN"
     INVALID_STATE = "INVALID_STATE"
+    OUT_OF_STOCK = "OUT_OF_STOCK"
     RATE_LIMITED = "RATE_LIMITED"
     QUOTA_EXCEEDED = "QUOTA_EXCEEDED"
     PLAN_REQUIRED = "PLAN_REQUIRED"
     IDEMPOTENCY_CONFLICT = "IDEMPOTENCY_CONFLICT"
     QUERY_TOO_COMPLEX = "QUERY_TOO_COMPLEX"
+    PERSISTED_QUERY_NOT_FOUND = "PERSISTED_QUERY_NOT_FOUND"
+    PERSISTED_QUERY_NOT_SUPPORTED = "PERSISTED_QUERY_NOT_SUPPORTED"
+    PERSISTED_QUERY_REQUIRED = "PERSISTED_QUERY_REQUIRED"
     UNAVAILABLE = "UNAVAILABLE"
     INTERNAL = "INTERNAL"
 
@@ -76,6 +80,28 @@ class Forbidden(AppError):
     default_message = "You may not do this."
 
 
+class SecondFactorNeeded(Unauthenticated):
+    """The password was right, and it is not enough: one of `methods` must come with it."""
+
+    default_message = "A second factor is needed."
+
+    def __init__(self, methods: Sequence[str], message: str | None = None) -> None:
+        super().__init__(message)
+        self.methods = tuple(methods)
+
+    def extensions(self) -> dict[str, Any]:
+        return {"secondFactor": list(self.methods)}
+
+
+class SecondFactorRequired(Forbidden):
+    """The clinic asks for a second factor that the session has not. Enrolling one in this session mends it."""
+
+    default_message = "This clinic asks for a second factor. Enrol one, or sign in with it."
+
+    def extensions(self) -> dict[str, Any]:
+        return {"secondFactorRequired": True}
+
+
 class TenantNotFound(AppError):
     """No active clinic answers on this host."""
 
@@ -124,6 +150,20 @@ class Conflict(AppError):
     default_message = "It was changed in the meantime. Load it again."
 
 
+class PossibleDuplicates(Conflict):
+    """Patients are here who may be the same person; `patients` are their ids."""
+
+    default_message = "There may be a record of this patient already."
+
+    def __init__(self, patients: Sequence[str]) -> None:
+        why = "must name each possible duplicate that was looked at and is somebody else"
+        super().__init__(fields=[FieldError("input.confirmedDuplicates", why)])
+        self.patients = tuple(patients)
+
+    def extensions(self) -> dict[str, Any]:
+        return {"possibleDuplicates": list(self.patients)}
+
+
 class SlotTaken(AppError):
     """The time is taken; `alternatives` are the next free starts (aware datetimes, UTC)."""
 
@@ -139,12 +179,64 @@ class SlotTaken(AppError):
         return {"alternatives": [moment.isoformat() for moment in self.alternatives]}
 
 
+class SeriesTaken(SlotTaken):
+    """Dates of a series cannot be booked: for each its start, what is in the way, and the next free starts."""
+
+    default_message = "Some dates cannot be booked."
+
+    def __init__(self, obstructed: Sequence[tuple[datetime, str, Sequence[datetime]]]) -> None:
+        super().__init__()
+        self.obstructed = tuple(obstructed)
+
+    def extensions(self) -> dict[str, Any]:
+        dates = [
+            {
+                "startsAt": start.isoformat(),
+                "obstacle": obstacle.upper(),
+                "alternatives": [moment.isoformat() for moment in alternatives],
+            }
+            for start, obstacle, alternatives in self.obstructed
+        ]
+        return {**super().extensions(), "dates": dates}
+
+
 class InvalidState(AppError):
     """The document's state machine does not allow this step."""
 
     code = ErrorCode.INVALID_STATE
     http_status = 409
     default_message = "This step is not allowed in the present state."
+
+
+class OutOfStock(AppError):
+    """The stock has less than is wanted; `available` is how many units can be had."""
+
+    code = ErrorCode.OUT_OF_STOCK
+    http_status = 409
+    default_message = "There is not enough in stock."
+
+    def __init__(self, available: int, message: str, path: str) -> None:
+        super().__init__(message, [FieldError(path, f"is more than there is, {available}")])
+        self.available = available
+
+    def extensions(self) -> dict[str, Any]:
+        return {"available": self.available}
+
+
+class QuotaExceeded(AppError):
+    """The clinic has used up what it may have."""
+
+    code = ErrorCode.QUOTA_EXCEEDED
+    http_status = 409
+    default_message = "The clinic has used up what it may have."
+
+
+class PlanRequired(AppError):
+    """The clinic's plan has ended, or does not include this."""
+
+    code = ErrorCode.PLAN_REQUIRED
+    http_status = 402
+    default_message = "The clinic's plan has ended. What is here can be read and exported; renew it to go on."
 
 
 class RateLimited(AppError):
@@ -178,12 +270,44 @@ class QueryTooComplex(AppError):
     default_message = "The query is too complex."
 
 
+class PersistedQueryNotFound(AppError):
+    """No document is kept under this id. Clients know message, code and status, and send the document as well."""
+
+    code = ErrorCode.PERSISTED_QUERY_NOT_FOUND
+    http_status = 200
+    default_message = "PersistedQueryNotFound"
+
+
+class PersistedQueryNotSupported(AppError):
+    """No documents are kept here. Clients know message, code and status, and send documents from then on."""
+
+    code = ErrorCode.PERSISTED_QUERY_NOT_SUPPORTED
+    http_status = 200
+    default_message = "PersistedQueryNotSupported"
+
+
+class PersistedQueryRequired(AppError):
+    """Only documents that were registered may run here, and this is none of them."""
+
+    code = ErrorCode.PERSISTED_QUERY_REQUIRED
+    http_status = 403
+    default_message = (
+        "Only registered documents run here: send the documentId of one. Neither other documents nor introspection do."
+    )
+
+
 class Unavailable(AppError):
     """The database does not answer in time."""
 
     code = ErrorCode.UNAVAILABLE
     http_status = 503
     default_message = "The service is busy or unavailable. Try again shortly."
+
+
+class BeingMoved(Unavailable):
+    """The clinic is on its way to another database, and can be read only until it is there."""
+
+    default_message = "The clinic is being moved and can only be read for the moment. Try again shortly."
 
 
 class Internal(AppError):

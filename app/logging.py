@@ -7,6 +7,7 @@ import logging
 import re
 import sys
 from collections.abc import Mapping, MutableMapping
+from functools import lru_cache
 from typing import Any, BinaryIO, Protocol
 
 import orjson
@@ -42,7 +43,7 @@ FORBIDDEN_WORDS = (
 """A key that holds one of these words is dropped, at any depth, whatever its value."""
 FORBIDDEN_KEYS = frozenset({"query", "body"})
 
-QUIET_LOGGERS = ("pymongo", "httpx", "httpcore", "asyncio.sslproto", "multipart")
+QUIET_LOGGERS = ("pymongo", "httpx", "httpcore", "asyncio.sslproto", "multipart", "taskiq")
 """These repeat commands, addresses with queries or bodies at the lower levels."""
 
 _TELLS_NO_VALUES = (
@@ -54,6 +55,7 @@ _TELLS_NO_VALUES = (
     ImportError,
 )
 _MAX_FRAMES = 40
+_PLAIN = frozenset({str, int, float, bool, type(None)})
 
 
 class LogSettings(Protocol):
@@ -69,11 +71,12 @@ def configure_logging(settings: LogSettings, stream: BinaryIO | None = None) -> 
     In development the lines are for people; everywhere else they are JSON. Safe to call again.
     """
     level = logging.getLevelNamesMapping()[settings.log_level.upper()]
+    writer = structlog.BytesLogger(stream or sys.stdout.buffer)
     structlog.configure(
         processors=_processors(pretty=settings.environment == "development"),
         wrapper_class=structlog.make_filtering_bound_logger(level),
-        logger_factory=structlog.BytesLoggerFactory(stream or sys.stdout.buffer),
-        cache_logger_on_first_use=False,
+        logger_factory=lambda *_: writer,
+        cache_logger_on_first_use=False,  # a logger that keeps itself would not see the next configuration
     )
     root = logging.getLogger()
     root.handlers[:] = [_Bridge()]
@@ -168,7 +171,7 @@ def _drop_in(mapping: MutableMapping[str, Any]) -> None:
     for key in [key for key in mapping if _is_forbidden(str(key))]:
         del mapping[key]
     for key, value in mapping.items():
-        if isinstance(value, Mapping | list | tuple):
+        if type(value) not in _PLAIN and isinstance(value, Mapping | list | tuple):
             mapping[key] = _without_forbidden(value)
 
 
@@ -180,6 +183,7 @@ def _without_forbidden(value: Any) -> Any:
     return [_without_forbidden(item) for item in value] if isinstance(value, list | tuple) else value
 
 
+@lru_cache(maxsize=1024)  # our own words, nearly all of them, and the same ones for every line
 def _is_forbidden(key: str) -> bool:
     lowered = key.lower().replace("-", "_")
     return lowered in FORBIDDEN_KEYS or any(word in lowered for word in FORBIDDEN_WORDS)

@@ -1,4 +1,4 @@
-"""All of authorisation in one file: what can be permitted, and what the five seeded roles may do."""
+"""All of authorisation in one file: what can be permitted at a clinic and above them, and who may do it by role."""
 
 from __future__ import annotations
 
@@ -16,6 +16,9 @@ class Permission(StrEnum):
     PATIENT_ARCHIVE = "patient:archive"
     PATIENT_SHARE = "patient:share"
     PATIENT_MERGE = "patient:merge"
+    PATIENT_BREAK_GLASS = "patient:break_glass"
+    PATIENT_EXPORT = "patient:export"
+    PATIENT_ERASE = "patient:erase"
     APPOINTMENT_READ = "appointment:read"
     APPOINTMENT_CREATE = "appointment:create"
     APPOINTMENT_UPDATE = "appointment:update"
@@ -55,14 +58,18 @@ class Permission(StrEnum):
     ROLE_MANAGE = "role:manage"
     SETTINGS_READ = "settings:read"
     SETTINGS_MANAGE = "settings:manage"
+    STATISTICS_READ = "statistics:read"
     INVOICE_READ = "invoice:read"
     INVOICE_WRITE = "invoice:write"
     PAYMENT_READ = "payment:read"
     PAYMENT_WRITE = "payment:write"
+    REVENUE_READ = "revenue:read"
     MEMBERSHIP_READ = "membership:read"
     MEMBERSHIP_MANAGE = "membership:manage"
     INVENTORY_READ = "inventory:read"
     INVENTORY_MANAGE = "inventory:manage"
+    DISPENSING_READ = "dispensing:read"
+    DISPENSING_WRITE = "dispensing:write"
     MEDICINE_READ = "medicine:read"
     MEDICINE_MANAGE = "medicine:manage"
     NOTIFICATION_READ = "notification:read"
@@ -114,7 +121,7 @@ ROLES: tuple[RoleSpec, ...] = (
         80,
         "Treats patients.",
         _table(
-            patient="read create update share",
+            patient="read create update share merge break_glass",
             appointment="read create update cancel overbook",
             availability="read manage",
             visit="read write sign",
@@ -131,6 +138,8 @@ ROLES: tuple[RoleSpec, ...] = (
             specialization="read",
             staff="read",
             medicine="read",
+            inventory="read",
+            dispensing="read",
             notification="read",
             message="read write",
         ),
@@ -154,6 +163,27 @@ ROLES: tuple[RoleSpec, ...] = (
             service="read",
             specialization="read",
             staff="read",
+            medicine="read",
+            inventory="read",
+            dispensing="read write",
+            notification="read",
+            message="read write",
+        ),
+    ),
+    RoleSpec(
+        "pharmacist",
+        50,
+        "Keeps the stock and hands out medicines.",
+        _table(
+            patient="read",
+            prescription="read",
+            room="read",
+            service="read",
+            staff="read",
+            settings="read",
+            medicine="read manage",
+            inventory="read manage",
+            dispensing="read write",
             notification="read",
             message="read write",
         ),
@@ -189,8 +219,10 @@ ROLES: tuple[RoleSpec, ...] = (
             service="read manage",
             staff="read",
             settings="read",
+            statistics="read",
             invoice="read write",
             payment="read write",
+            revenue="read",
             membership="read manage",
             inventory="read",
             notification="read",
@@ -200,3 +232,40 @@ ROLES: tuple[RoleSpec, ...] = (
 )
 
 ADMIN = "admin"
+
+REPRESENTATIVE = RoleSpec(
+    "medical representative",
+    10,
+    "Visits for a maker of medicines: sees nothing of patients.",
+    _table(medicine="read", availability="read", notification="read", message="read write"),
+)
+"""The role that a clinic makes when it lets such people in. Nobody whose profile is of that kind has more, whatever
+role they are given: `app.auth.rights` sees to it."""
+
+
+class PlatformRight(StrEnum):
+    """One right above the clinics, held by those who run the system. None of them opens a clinic's data."""
+
+    TENANT_READ = "tenant:read"
+    TENANT_MANAGE = "tenant:manage"
+    TENANT_ENTER = "tenant:enter"
+    OPERATOR_READ = "operator:read"
+    OPERATOR_MANAGE = "operator:manage"
+    PLATFORM_AUDIT_READ = "platform_audit:read"
+
+
+class PlatformRole(StrEnum):
+    """What somebody is to the system itself."""
+
+    SUPER_ADMIN = "super_admin"
+    SUPPORT = "support"
+    READONLY = "readonly"
+
+
+PLATFORM_ROLES: Mapping[PlatformRole, frozenset[PlatformRight]] = {
+    PlatformRole.SUPER_ADMIN: frozenset(PlatformRight),
+    PlatformRole.SUPPORT: frozenset(
+        {PlatformRight.TENANT_READ, PlatformRight.TENANT_ENTER, PlatformRight.PLATFORM_AUDIT_READ}
+    ),
+    PlatformRole.READONLY: frozenset({PlatformRight.TENANT_READ, PlatformRight.PLATFORM_AUDIT_READ}),
+}

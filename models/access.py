@@ -28,7 +28,10 @@ class Role(Versioned, TenantDocument):
 
     class Settings:
         name = "roles"
-        indexes = (IndexModel([("tenant_id", ASCENDING), ("name", ASCENDING)], name="name", unique=True),)
+        indexes = (
+            IndexModel([("tenant_id", ASCENDING), ("name", ASCENDING)], name="name", unique=True),
+            IndexModel([("tenant_id", ASCENDING), ("level", ASCENDING), ("_id", ASCENDING)], name="level"),
+        )
 
 
 class RolePermission(TenantDocument):

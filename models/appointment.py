@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping
 from datetime import datetime
 from enum import StrEnum
-from typing import Annotated
+from typing import Annotated, ClassVar
 
 from beanie import PydanticObjectId
 from pydantic import Field, StringConstraints, model_validator
 from pymongo import ASCENDING, IndexModel
 
+from app.tenancy.sealing import Sealed
 from models.base import TenantDocument, Versioned
 from models.references import PlatformReference, Reference
 from models.values import Day, Line, Text, Value, now
@@ -34,7 +35,7 @@ TRANSITIONS: Mapping[AppointmentStatus, frozenset[AppointmentStatus]] = {
     _S.HELD: frozenset({_S.REQUESTED, _S.BOOKED, _S.CANCELLED}),
     _S.REQUESTED: frozenset({_S.BOOKED, _S.CANCELLED, _S.ENTERED_IN_ERROR}),
     _S.BOOKED: frozenset({_S.CHECKED_IN, _S.CANCELLED, _S.NO_SHOW, _S.ENTERED_IN_ERROR}),
-    _S.CHECKED_IN: frozenset({_S.FULFILLED, _S.CANCELLED, _S.ENTERED_IN_ERROR}),
+    _S.CHECKED_IN: frozenset({_S.BOOKED, _S.FULFILLED, _S.CANCELLED, _S.ENTERED_IN_ERROR}),
     _S.FULFILLED: frozenset({_S.ENTERED_IN_ERROR}),
     _S.CANCELLED: frozenset(),
     _S.NO_SHOW: frozenset({_S.ENTERED_IN_ERROR}),
@@ -44,11 +45,25 @@ MOVABLE = frozenset({_S.HELD, _S.REQUESTED, _S.BOOKED})
 """States in which an appointment may be rescheduled."""
 
 
+class Obstacle(StrEnum):
+    """What can be in the way of booking a time."""
+
+    PAST = "past"
+    TOO_FAR = "too_far"
+    NO_HOURS = "no_hours"
+    OUTSIDE_HOURS = "outside_hours"
+    CLOSED = "closed"
+    AWAY = "away"
+    TAKEN = "taken"
+
+
 class HistoryEntry(Value):
-    """One step in an appointment's life: what was done, by whom (a user id), and from which time to which."""
+    """One step in an appointment's life: what was done, by whom (a user, or the patient), from which time to which."""
 
     at: datetime = Field(default_factory=now)
     by: Annotated[PydanticObjectId, PlatformReference("users")] | None = None
+    by_patient: bool = False
+    """Whether it was the patient themselves, in the portal."""
     action: str
     status: AppointmentStatus
     starts_at: datetime
@@ -70,6 +85,8 @@ class Appointment(Versioned, TenantDocument):
     index: that index, not a check before the write, is what makes double booking impossible.
     """
 
+    claimed: ClassVar[bool] = True
+
     patient_id: Annotated[PydanticObjectId, Reference("patients")]
     doctor_id: Annotated[PydanticObjectId, Reference("staff")]
     room_id: Annotated[PydanticObjectId, Reference("rooms")] | None = None
@@ -78,9 +95,12 @@ class Appointment(Versioned, TenantDocument):
     ends_at: datetime
     status: AppointmentStatus = AppointmentStatus.BOOKED
     reason: Line | None = None
-    notes: Text | None = None
+    notes: Annotated[Text | None, Sealed()] = None
     overbook_reason: Line | None = None
     cancel_reason: Line | None = None
+    series_id: Annotated[PydanticObjectId, Reference("appointment_series")] | None = None
+    series_day: Day | None = None
+    """The day that the series' rule gave it, wherever it was moved since."""
     claims: list[str] | None = None
     requests: list[RequestMark] = Field(default_factory=list)
     history: list[HistoryEntry] = Field(default_factory=list)
@@ -114,6 +134,10 @@ class Appointment(Versioned, TenantDocument):
             IndexModel(
                 [("tenant_id", ASCENDING), ("status", ASCENDING), ("starts_at", ASCENDING), ("_id", ASCENDING)],
                 name="status_starts",
+            ),
+            IndexModel(
+                [("tenant_id", ASCENDING), ("series_id", ASCENDING), ("starts_at", ASCENDING), ("_id", ASCENDING)],
+                name="series_starts",
             ),
         )
 

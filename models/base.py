@@ -15,11 +15,18 @@ from pymongo import ReturnDocument
 from pymongo.asynchronous.client_session import AsyncClientSession
 
 from app.errors import Conflict, NotFound, TenantGuardRefused
+from app.tenancy.catalog_collection import CatalogCollection
+from app.tenancy.claimed import ClaimedCollection
 from app.tenancy.collection import GuardedCollection, PlatformCollection, SharedCollection, TenantCollection
 from app.tenancy.cursor import tenant_in_scope
-from app.tenancy.kinds import ARCHIVED_FIELD, HIDDEN_FIELDS, TENANT_FIELD, register
+from app.tenancy.kinds import ARCHIVED_FIELD, HIDDEN_FIELDS, TENANT_FIELD, Kind, register
+from app.tenancy.ledger import LedgerCollection
+from app.tenancy.listener import LEDGER
 from app.tenancy.queries import BoundBulkWriter, BoundFindMany, BoundFindOne
+from app.tenancy.rows import RowHandling
 from app.tenancy.scope import Database, TenantId, current_scope
+from app.tenancy.sealing import register_seals
+from models.references import references_of
 from models.values import now
 
 SETTINGS_ALLOWED = frozenset(
@@ -37,6 +44,13 @@ SETTINGS_ALLOWED = frozenset(
 guard, roots and children share a collection, and its revisions are replaced by `Versioned`."""
 
 
+PATIENTS = "patients"
+TELLING_OF_PATIENTS = frozenset({"audit_entries", "audit_pending"})
+"""Collections that tell of acts on patients' data: about the acts, and kept when a patient goes."""
+SIGNING_IN = frozenset({"portal_codes", "portal_sessions", "portal_tickets"})
+"""What patients sign in by: touching it tells nothing of anybody's health and leads to no entry by itself."""
+
+
 class Versioned(BaseModel):
     """Optimistic locking: `version` counts the changes made by `change`. Times are aware and in UTC."""
 
@@ -52,6 +66,15 @@ class GuardedDocument(Document):
 
     _find_many_query_class: ClassVar[type] = BoundFindMany
     _find_one_query_class: ClassVar[type] = BoundFindOne
+    patient_column: ClassVar[str | None] = None
+    """The stored field that holds the patient, or patients, whom a document is about; None where it is about none."""
+    database_rules: ClassVar[Mapping[str, Any]] = {}
+    """What the database itself asks of stored fields, beside the clinic: field → the part of `$jsonSchema` for it."""
+    remembered: ClassVar[bool] = False
+    """Whether processes may keep rows in memory (`app.tenancy.remembered`): few rows, seldom changed, about nobody's
+    health."""
+    claimed: ClassVar[bool] = False
+    """Whether its `claims` take the time of people who may work at several clinics (`app.tenancy.claimed`)."""
     _facade: ClassVar[type[GuardedCollection]]
     _guard: ClassVar[GuardedCollection]
 
@@ -62,7 +85,13 @@ class GuardedDocument(Document):
             return
         name = _checked_name(cls)
         register(name, cls._facade.kind)
-        cls._guard = cls._facade(name, cls.home_database)
+        sealed = register_seals(name, cls._facade.kind, cls)
+        cls.patient_column = _patients_of(cls, name)
+        handling = RowHandling(name, None if name in SIGNING_IN else cls.patient_column, sealed)
+        special = cls._facade.kind is not Kind.PLATFORM and (handling.patients or handling.sealed)
+        if cls.remembered and (special or cls._facade is not TenantCollection):
+            raise TenantGuardRefused(f"{cls.__name__} may not be remembered: it is about patients, sealed or shared")
+        cls._guard = _facade_of(cls, name)(name, cls.home_database, handling if special else None)
 
     @property
     def key(self) -> PydanticObjectId:
@@ -164,6 +193,26 @@ class GuardedDocument(Document):
     ) -> BoundBulkWriter:
         """Queues operations for the clinic in scope and sends them when the block ends."""
         return BoundBulkWriter(session, ordered, cls, bypass_document_validation, comment)
+
+
+def _facade_of(cls: type[GuardedDocument], name: str) -> type[GuardedCollection]:
+    if cls.remembered:
+        return CatalogCollection
+    if cls.claimed:
+        return ClaimedCollection
+    return LedgerCollection if name == LEDGER else cls._facade
+
+
+def _patients_of(cls: type[BaseModel], name: str) -> str | None:
+    """The column of a document that holds its patient, or patients; `_id` where it is the patient."""
+    if name == PATIENTS:
+        return "_id"
+    if name in TELLING_OF_PATIENTS:
+        return None
+    columns = [field for field, mark in references_of(cls).items() if mark.collection == PATIENTS]
+    if len(columns) > 1:
+        raise TenantGuardRefused(f"{cls.__name__} names patients in {columns}: one column says whose a document is")
+    return columns[0] if columns else None
 
 
 def _checked_name(cls: type[GuardedDocument]) -> str:

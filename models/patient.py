@@ -7,12 +7,14 @@ from enum import StrEnum
 from typing import Annotated, Self
 
 from beanie import PydanticObjectId
-from pydantic import AfterValidator, Field
+from pydantic import AfterValidator, Field, StringConstraints
 from pymongo import ASCENDING, IndexModel
 
+from app.tenancy.kinds import ARCHIVED_FIELD
+from app.tenancy.sealing import Sealed, compact
 from models.base import SharedDocument, TenantDocument, Versioned
 from models.phones import phone_key
-from models.references import Reference
+from models.references import ANY_ID, Reference
 from models.values import Address, Day, Email, Line, Phone, Text, Value, now, search_key
 
 
@@ -81,7 +83,13 @@ class Patient(Versioned, SharedDocument):
             IndexModel([("tenant_ids", ASCENDING), ("email", ASCENDING), ("_id", ASCENDING)], name="email"),
             IndexModel([("tenant_ids", ASCENDING), ("created_at", ASCENDING), ("_id", ASCENDING)], name="created"),
             IndexModel(
-                [("tenant_ids", ASCENDING), ("birth_date", ASCENDING), ("name_key", ASCENDING)], name="birth_name"
+                [("tenant_ids", ASCENDING), ("birth_date", ASCENDING), ("name_key", ASCENDING), ("_id", ASCENDING)],
+                name="birth_name",
+            ),
+            IndexModel(
+                [(ARCHIVED_FIELD, ASCENDING), ("name_key", ASCENDING), ("_id", ASCENDING)],
+                name="archived_name",
+                partialFilterExpression={ARCHIVED_FIELD: ANY_ID},
             ),
         )
 
@@ -93,6 +101,17 @@ class Patient(Versioned, SharedDocument):
         return self
 
 
+def _card_number(text: str) -> str:
+    if len(compact(text)) < LEAST_IN_NUMBER:
+        raise ValueError(f"must have at least {LEAST_IN_NUMBER} letters or digits")
+    return text
+
+
+LEAST_IN_NUMBER = 4
+CardNumber = Annotated[Line, StringConstraints(max_length=64), AfterValidator(_card_number)]
+"""A number as it stands on somebody's card: found however its signs, blanks and case are written."""
+
+
 class RecordStatus(StrEnum):
     """Whether the clinic still sees the patient."""
 
@@ -101,11 +120,19 @@ class RecordStatus(StrEnum):
 
 
 class PatientRecord(Versioned, TenantDocument):
-    """What one clinic keeps of a patient: its own code (medical record number), notes and status."""
+    """What one clinic keeps of a patient: its own code (medical record number), numbers, notes and status.
+
+    The numbers of cards are here and not on the shared patient, because one clinic's key can seal only its own.
+    """
 
     patient_id: Annotated[PydanticObjectId, Reference("patients")]
     code: str
-    notes: Text | None = None
+    external_id: Annotated[Line, StringConstraints(max_length=100)] | None = None
+    """By which the system that the patient came from knows them."""
+    national_id: Annotated[CardNumber | None, Sealed(blind="national_id_index")] = None
+    insurer: Line | None = None
+    insurance_number: Annotated[CardNumber | None, Sealed(blind="insurance_number_index")] = None
+    notes: Annotated[Text | None, Sealed()] = None
     status: RecordStatus = RecordStatus.ACTIVE
     archived_at: datetime | None = None
 
@@ -114,4 +141,20 @@ class PatientRecord(Versioned, TenantDocument):
         indexes = (
             IndexModel([("tenant_id", ASCENDING), ("patient_id", ASCENDING)], name="patient", unique=True),
             IndexModel([("tenant_id", ASCENDING), ("code", ASCENDING)], name="code", unique=True),
+            IndexModel(
+                [("tenant_id", ASCENDING), ("external_id", ASCENDING)],
+                name="external_id",
+                unique=True,
+                partialFilterExpression={"external_id": {"$gt": ""}},
+            ),
+            IndexModel(
+                [("tenant_id", ASCENDING), ("national_id_index", ASCENDING)],
+                name="national_id",
+                partialFilterExpression={"national_id_index": {"$exists": True}},
+            ),
+            IndexModel(
+                [("tenant_id", ASCENDING), ("insurance_number_index", ASCENDING)],
+                name="insurance_number",
+                partialFilterExpression={"insurance_number_index": {"$exists": True}},
+            ),
         )

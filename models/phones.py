@@ -43,6 +43,21 @@ def phone_key(number: str | None, region: str | None = None) -> str | None:
     return f"{parsed.country_code}{phonenumbers.national_significant_number(parsed)}"
 
 
+def e164(number: str | None, region: str | None = None) -> str | None:
+    """The number as networks take it, `+` and digits; None for one that nobody can have.
+
+    >>> e164("(212) 555-0115", "US")
+    '+12125550115'
+    """
+    try:
+        parsed = phonenumbers.parse(number or "", region)
+    except phonenumbers.NumberParseException:
+        return None
+    if not phonenumbers.is_possible_number(parsed):
+        return None
+    return phonenumbers.format_number(parsed, phonenumbers.PhoneNumberFormat.E164)
+
+
 def phone_prefixes(text: str, region: str | None) -> set[str]:
     """What the key of a number that begins like `text` can begin with, written with or without country code."""
     digits = _digits(text)

@@ -22,6 +22,8 @@ class PlatformAudit(PlatformDocument):
     action: str
     reason: str
     tenant: Annotated[PydanticObjectId, PlatformReference("tenants", WhenGone.KEEP)] | None = None
+    subject: str | None = None
+    """What was acted on beside a clinic, as `collection/id`."""
     request_id: str
     address: str = ""
 
@@ -30,4 +32,6 @@ class PlatformAudit(PlatformDocument):
         indexes = (
             IndexModel([("at", DESCENDING), ("_id", DESCENDING)], name="at"),
             IndexModel([("tenant", ASCENDING), ("at", DESCENDING)], name="tenant"),
+            IndexModel([("actor", ASCENDING), ("at", DESCENDING)], name="actor"),
+            IndexModel([("action", ASCENDING), ("at", DESCENDING)], name="action"),
         )

@@ -11,6 +11,10 @@ from typing import Any, get_args
 from bson import ObjectId
 from pydantic import BaseModel
 
+ANY_ID = {"$gt": ObjectId(bytes(12))}
+"""For partial indexes of documents that point somewhere at all. `$type` would say the same, but only from this does the
+server see that a query for one id, or for some, may use the index."""
+
 
 @dataclass(frozen=True, slots=True)
 class Reference:

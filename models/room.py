@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from datetime import datetime
 from enum import StrEnum
+from typing import ClassVar
 
 from models.base import TenantDocument, Versioned
 from models.named import BY_NAME, ONE_PER_NAME
@@ -22,6 +23,8 @@ class RoomKind(StrEnum):
 
 class Room(Versioned, TenantDocument):
     """A room that appointments can be booked into. Two rooms in use never bear the same name."""
+
+    remembered: ClassVar[bool] = True
 
     name: Line
     name_key: str

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from datetime import datetime
 from decimal import Decimal
-from typing import Annotated
+from typing import Annotated, ClassVar
 
 from beanie import DecimalAnnotation, PydanticObjectId
 from pydantic import AfterValidator, Field
+from pymongo import ASCENDING, IndexModel
 
 from models.base import TenantDocument, Versioned
 from models.named import BY_NAME, ONE_PER_NAME
@@ -31,8 +32,25 @@ class Price(Value):
     currency: Currency
 
 
+class ServiceCategory(Versioned, TenantDocument):
+    """A heading under which services stand in the catalogue."""
+
+    remembered: ClassVar[bool] = True
+
+    name: Name
+    name_key: str
+    description: Text | None = None
+    archived_at: datetime | None = None
+
+    class Settings:
+        name = "service_categories"
+        indexes = (BY_NAME, ONE_PER_NAME)
+
+
 class Service(Versioned, TenantDocument):
     """An entry of the services catalogue. `duration_minutes` is a multiple of five."""
+
+    remembered: ClassVar[bool] = True
 
     name: Name
     name_key: str
@@ -41,8 +59,16 @@ class Service(Versioned, TenantDocument):
     duration_minutes: int = Field(ge=5, le=720, multiple_of=5)
     price: Price
     specialization_id: Annotated[PydanticObjectId, Reference("specializations")] | None = None
+    category_id: Annotated[PydanticObjectId, Reference("service_categories")] | None = None
     archived_at: datetime | None = None
 
     class Settings:
         name = "services"
-        indexes = (BY_NAME, ONE_PER_NAME)
+        indexes = (
+            BY_NAME,
+            ONE_PER_NAME,
+            IndexModel(
+                [("tenant_id", ASCENDING), ("category_id", ASCENDING), ("name_key", ASCENDING), ("_id", ASCENDING)],
+                name="category_name",
+            ),
+        )

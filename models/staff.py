@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from datetime import datetime
 from enum import StrEnum
-from typing import Annotated
+from typing import Annotated, ClassVar
 
 from beanie import PydanticObjectId
 from pydantic import Field
@@ -12,7 +12,7 @@ from pymongo import ASCENDING, IndexModel
 
 from models.base import TenantDocument, Versioned
 from models.named import BY_NAME, ONE_PER_NAME
-from models.references import PlatformReference, Reference
+from models.references import ANY_ID, PlatformReference, Reference
 from models.values import Email, Line, Name, Phone, Text
 
 
@@ -22,6 +22,7 @@ class StaffKind(StrEnum):
     ADMIN = "admin"
     DOCTOR = "doctor"
     NURSE = "nurse"
+    PHARMACIST = "pharmacist"
     RECEPTIONIST = "receptionist"
     ACCOUNTANT = "accountant"
     MEDICAL_REPRESENTATIVE = "medical_representative"
@@ -33,6 +34,8 @@ class Staff(Versioned, TenantDocument):
 
     `name_key` is the normalised name, for search and order.
     """
+
+    remembered: ClassVar[bool] = True
 
     kind: StaffKind
     name: Name
@@ -60,7 +63,7 @@ class Staff(Versioned, TenantDocument):
                 [("tenant_id", ASCENDING), ("user_id", ASCENDING)],
                 name="user",
                 unique=True,
-                partialFilterExpression={"user_id": {"$type": "objectId"}},
+                partialFilterExpression={"user_id": ANY_ID},
             ),
         )
 
@@ -72,6 +75,8 @@ class Staff(Versioned, TenantDocument):
 
 class Specialization(Versioned, TenantDocument):
     """A field of medicine that the clinic offers."""
+
+    remembered: ClassVar[bool] = True
 
     name: Name
     name_key: str

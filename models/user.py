@@ -11,7 +11,7 @@ from pydantic import Field
 from pymongo import ASCENDING, IndexModel
 
 from models.base import PlatformDocument, Versioned
-from models.references import PlatformReference, Reference, WhenGone
+from models.references import ANY_ID, PlatformReference, Reference, WhenGone
 from models.values import Email, Name, now
 
 
@@ -31,6 +31,8 @@ class User(Versioned, PlatformDocument):
     status: UserStatus = UserStatus.ACTIVE
     token_version: int = 1
     last_login_at: datetime | None = None
+    email_verified_at: datetime | None = None
+    """When the person last showed that they read the mail of this address."""
 
     class Settings:
         name = "users"
@@ -41,6 +43,8 @@ class MembershipStatus(StrEnum):
     """Whether the person still works at the clinic."""
 
     ACTIVE = "active"
+    DISABLED = "disabled"
+    """They may not enter for the time being."""
     REMOVED = "removed"
 
 
@@ -79,11 +83,22 @@ class Session(PlatformDocument):
     revoked_at: datetime | None = None
     address: str = ""
     device: str = ""
+    only_clinic_id: Annotated[PydanticObjectId, PlatformReference("tenants", WhenGone.DELETE)] | None = None
+    """The one clinic where it is good, for a session that the clinic's own identity provider vouched for."""
+    second_factor_at: datetime | None = None
+    """When the person showed more than their password in this session."""
+    longest_rest: int = 0
+    """Seconds: the longest time so far in which it was not used. A clinic may allow less than other hosts do."""
 
     class Settings:
         name = "sessions"
         indexes = (
             IndexModel([("user_id", ASCENDING), ("created_at", ASCENDING)], name="user"),
             IndexModel([("clinic_ids", ASCENDING)], name="clinics"),
+            IndexModel(
+                [("only_clinic_id", ASCENDING)],
+                name="only_clinic",
+                partialFilterExpression={"only_clinic_id": ANY_ID},
+            ),
             IndexModel([("expires_at", ASCENDING)], name="expiry", expireAfterSeconds=0),
         )

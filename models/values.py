@@ -40,6 +40,11 @@ def now() -> datetime:
     return moment.replace(microsecond=moment.microsecond // 1000 * 1000)
 
 
+def without_invisible(text: str) -> str:
+    """The text without the control and invisible characters that no stored text may hold."""
+    return _INVISIBLE.sub("", text)
+
+
 def _visible(text: str) -> str:
     if _INVISIBLE.search(text):
         raise ValueError("must not contain control or invisible characters")
@@ -80,7 +85,8 @@ def _date_format(pattern: str) -> str:
     return pattern
 
 
-def _email(address: str) -> str:
+def email_address(address: str) -> str:
+    """The address as it is stored: normalised, in lower case. Raises ValueError for one that is none."""
     try:
         return validate_email(address, check_deliverability=False).normalized.lower()
     except EmailNotValidError as error:
@@ -97,7 +103,7 @@ def email_key(text: str) -> str:
     """What was typed as an e-mail address, as `Email` stores it; text that is none only loses case and blanks."""
     typed = text.strip()[:254]
     try:
-        return _email(typed)
+        return email_address(typed)
     except ValueError:
         return typed.lower()
 
@@ -120,6 +126,10 @@ Name = Annotated[str, StringConstraints(strip_whitespace=True, min_length=2, max
 """A name, 2–120 characters."""
 Text = Annotated[str, StringConstraints(strip_whitespace=True, max_length=5000), AfterValidator(_visible)]
 """Free text, up to 5,000 characters."""
+Reason = Annotated[
+    str, StringConstraints(strip_whitespace=True, min_length=10, max_length=500), AfterValidator(_one_line)
+]
+"""Why somebody does what others will ask about, in their own words: one line, 10–500 characters."""
 Subdomain = Annotated[
     str,
     StringConstraints(strip_whitespace=True, to_lower=True, min_length=2, max_length=63),
@@ -128,7 +138,7 @@ Subdomain = Annotated[
 Timezone = Annotated[str, AfterValidator(_timezone)]
 Currency = Annotated[str, AfterValidator(_currency)]
 DateFormat = Annotated[str, AfterValidator(_date_format)]
-Email = Annotated[str, StringConstraints(strip_whitespace=True, max_length=254), AfterValidator(_email)]
+Email = Annotated[str, StringConstraints(strip_whitespace=True, max_length=254), AfterValidator(email_address)]
 Phone = Annotated[str, StringConstraints(strip_whitespace=True, max_length=40), AfterValidator(_phone)]
 Colour = Annotated[str, StringConstraints(pattern=r"^#[0-9a-fA-F]{6}$")]
 ZipCode = Annotated[str, StringConstraints(strip_whitespace=True, max_length=20), AfterValidator(_one_line)]

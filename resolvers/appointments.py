@@ -14,7 +14,7 @@ from app.graphql.context import Info
 from app.graphql.fields import Row, computed, related, row_type, stored
 from app.graphql.inputs import given, ids, object_id
 from app.graphql.paging import DEFAULT_PAGE, Connection, Sort
-from app.graphql.related_pages import After, First
+from app.graphql.related_pages import After, First, related_page
 from app.permissions import Permission
 from app.services import booking
 from app.services.appointments import listed
@@ -28,6 +28,8 @@ from resolvers.values import described
 
 if TYPE_CHECKING:
     from resolvers.patients import PatientType
+    from resolvers.queue import QueueEntryType
+    from resolvers.series import AppointmentSeriesType
 
 described(
     AppointmentStatus,
@@ -49,6 +51,22 @@ def _patient_type() -> type:
     return PatientType
 
 
+def _series_type() -> type:
+    from resolvers.series import AppointmentSeriesType
+
+    return AppointmentSeriesType
+
+
+def _queue_type() -> type:
+    from resolvers.queue import QueueEntryType
+
+    return QueueEntryType
+
+
+def _by_patient(row: Row) -> bool:
+    return bool(row.get("by_patient"))
+
+
 def _overbooked(row: Row) -> bool:
     return row.get("overbook_reason") is not None
 
@@ -56,13 +74,17 @@ def _overbooked(row: Row) -> bool:
 @row_type("AppointmentStep", description="One step in an appointment's life.")
 class AppointmentStepType:
     at: datetime = stored(description="When it was taken.")
-    action: str = stored(description="What was done: `booked`, `rescheduled`, `cancelled`.")
+    action: str = stored(
+        description="What was done: `booked`, `requested`, `confirmed`, `rescheduled`, `cancelled`, `checked_in`, "
+        "`check_in_undone`, `fulfilled`, `no_show`, `entered_in_error`."
+    )
     status: AppointmentStatus = stored(description="Where the appointment stood from then on.")
     starts_at: datetime = stored(description="When the appointment was to start from then on.")
     reason: str | None = stored(description="Why it was done.")
     by: StaffType | None = related(
         lambda: StaffType, key="by", foreign="user_id", description="Who did it, if they have a profile here."
     )
+    by_patient: bool = computed("by_patient", by=_by_patient, description="Whether it was the patient, in the portal.")
 
 
 @row_type(
@@ -88,6 +110,15 @@ class AppointmentType:
     doctor: StaffType | None = related(lambda: StaffType, key="doctor_id", description="The doctor.")
     room: RoomType | None = related(lambda: RoomType, key="room_id", description="The room, if one is booked.")
     service: ServiceType | None = related(lambda: ServiceType, key="service_id", description="What is to be done.")
+    series: Annotated[AppointmentSeriesType, strawberry.lazy("resolvers.series")] | None = related(
+        _series_type, key="series_id", description="The series that it belongs to, if it comes again and again."
+    )
+    queue_entries: Connection[Annotated[QueueEntryType, strawberry.lazy("resolvers.queue")]] = related_page(
+        _queue_type,
+        foreign="appointment_id",
+        sort=[("waiting_since", -1), ("_id", -1)],
+        description="The patient's turns in queues for it, the latest first.",
+    )
 
 
 @strawberry.enum(description="The order of a list of appointments.")
@@ -158,6 +189,12 @@ class CancelAppointmentInput:
     reason: str = strawberry.field(description="Why it is called off.")
 
 
+@strawberry.input(description="Which appointment to agree to.")
+class ConfirmAppointmentInput:
+    id: strawberry.ID = strawberry.field(description="The appointment.")
+    version: int = strawberry.field(description="The version that the step is based on.")
+
+
 @strawberry.type
 class AppointmentQuery(Resolver):
     @field(Permission.APPOINTMENT_READ, description="One appointment of this clinic.")
@@ -197,6 +234,10 @@ class AppointmentMutation(Resolver):
         values = ids(given(input), "id", "doctor_id", "room_id")
         key = values.pop("idempotency_key", None)
         return shown(await booking.reschedule(values.pop("id"), values.pop("version"), values, key=key))
+
+    @field(Permission.APPOINTMENT_UPDATE, description="Agrees to an appointment that a patient asked for.")
+    async def confirm_appointment(self, info: Info, input: ConfirmAppointmentInput) -> AppointmentType:
+        return shown(await booking.confirm(object_id(input.id, "input.id"), input.version))
 
     @field(Permission.APPOINTMENT_CANCEL, description="Calls an appointment off and frees its time.")
     async def cancel_appointment(self, info: Info, input: CancelAppointmentInput) -> AppointmentType:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from strawberry.types.field import StrawberryField
@@ -16,19 +16,26 @@ from app.graphql.inputs import object_id
 from app.graphql.paging import DEFAULT_PAGE, Page, Sort, read_page
 from app.graphql.selection import columns, projection
 from app.services import catalog
+from app.services.merging import redirects
+from app.services.search import Way
+from app.tenancy.scope import current_scope
 
 
 class Resolver:
     """Queries and mutations inherit from this. Each verb works inside the clinic of the current scope.
 
-    A subclass whose field declares neither a permission nor that it is public cannot be defined.
+    A subclass whose field declares neither a permission nor that it is public cannot be defined. Fields of a class
+    `…Mutation` need a plan that has not ended, unless they say otherwise.
     """
 
     def __init_subclass__(cls) -> None:
         super().__init_subclass__()
         for name, value in vars(cls).items():
-            if isinstance(value, StrawberryField) and not isinstance(value.metadata.get("access"), Access):
-                raise TypeError(f"{cls.__name__}.{name} declares neither a permission nor that it is public")
+            if isinstance(value, StrawberryField):
+                access = value.metadata.get("access")
+                if not isinstance(access, Access):
+                    raise TypeError(f"{cls.__name__}.{name} declares neither a permission nor that it is public")
+                access.changes = cls.__name__.endswith("Mutation")
             if inspect.isfunction(value):
                 raise TypeError(f"{cls.__name__}.{name} would not be found: root fields run against Resolver itself")
         for name in vars(cls).get("__annotations__", {}):
@@ -53,9 +60,19 @@ class Resolver:
         sort: Sort,
         first: int = DEFAULT_PAGE,
         after: str | None = None,
+        ways: Sequence[Way] = (),
+        along: str = "",
     ) -> Any:
-        """One page of the rows that match `where`, in the order `sort` (which ends with `_id`)."""
-        return await read_page(info, row, Page(where, sort, first, after))
+        """One page of the rows that match `where`, in the order `sort` (which ends with `_id`).
+
+        With `ways`, of those that match in any of them too; `along` names the index that has the order. A list of a
+        patient who was merged is the survivor's: a record must never look empty because its id is an old one.
+        """
+        found = await read_page(info, row, Page(where, sort, first, after, ways, along))
+        if found["edges"] or found.get("total_count") or current_scope().actor is None:
+            return found
+        moved = await redirects.of_survivor(where)
+        return await read_page(info, row, Page(moved, sort, first, after, ways, along)) if moved else found
 
     @staticmethod
     async def create(row: type, values: Mapping[str, Any]) -> Any:

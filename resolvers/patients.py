@@ -9,16 +9,17 @@ from typing import TYPE_CHECKING, Annotated
 import strawberry
 from strawberry import Maybe
 
-from app.errors import ValidationFailed
+from app.errors import NotFound, ValidationFailed
 from app.graphql.access import field
 from app.graphql.context import Info
-from app.graphql.fields import Row, computed, related, row_type, stored
-from app.graphql.inputs import given, object_id
+from app.graphql.fields import Row, computed, loaded, related, row_type, stored
+from app.graphql.inputs import given, ids, object_id
 from app.graphql.paging import DEFAULT_PAGE, Connection, Sort
 from app.graphql.related_pages import After, First, related_page
 from app.graphql.selection import columns, projection
 from app.permissions import Permission
 from app.services import patients as service
+from app.services.merging import redirects
 from models import Patient, PatientRecord
 from models.patient import RecordStatus, Sex
 from resolvers.base import Resolver, shown
@@ -54,12 +55,23 @@ class AllergyType:
     description="What this clinic keeps of a patient.",
 )
 class PatientRecordType:
-    version: int = stored(description="Grows with each change; send it back when changing the notes.")
+    version: int = stored(description="Grows with each change; send it back when changing the record.")
     code: str = stored(description="The clinic's own code (medical record number).")
+    external_id: str | None = stored(description="By which the system that the patient came from knows them.")
     status: RecordStatus = stored(description="Whether the clinic still sees the patient.")
+    national_id: str | None = stored(description="The number of the patient's identity card.")
+    insurer: str | None = stored(description="Who insures the patient.")
+    insurance_number: str | None = stored(description="The patient's number there.")
     notes: str | None = stored(description="The clinic's notes on the patient; no other clinic sees them.")
     registered_at: datetime = stored("created_at", description="When the patient came to this clinic.")
     archived_at: datetime | None = stored(description="When the record was archived.")
+
+
+@row_type("FormerFile", description="A file that was merged into another one of the same patient.")
+class FormerFileType:
+    id: strawberry.ID = stored("former_id", description="The patient's id there; `patient` still takes it.")
+    code: str = stored("former_code", description="The patient's code there.")
+    merged_at: datetime = stored(description="When it was merged.")
 
 
 def _appointment_type() -> type:
@@ -87,6 +99,12 @@ class PatientType:
     record: PatientRecordType | None = related(
         lambda: PatientRecordType, key="_id", foreign="patient_id", description="What this clinic keeps."
     )
+    merged_from: list[FormerFileType] = loaded(
+        "_id",
+        by=redirects.merged_into,
+        description="Files of the same patient that were merged into this one, the latest first: their ids and codes "
+        "lead here.",
+    )
     appointments: Connection[Annotated[AppointmentType, strawberry.lazy("resolvers.appointments")]] = related_page(
         _appointment_type,
         foreign="patient_id",
@@ -111,10 +129,21 @@ ORDERS: dict[PatientSort, Sort] = {
 }
 
 
+ALONG = {
+    PatientSort.NAME_ASC: "name",
+    PatientSort.NAME_DESC: "name",
+    PatientSort.NEWEST: "created",
+    PatientSort.OLDEST: "created",
+}
+"""The index of `models/patient.py` that has each order."""
+
+
 @strawberry.input(description="Which patients to list. All conditions must hold.")
 class PatientFilter:
     search: str | None = strawberry.field(
-        default=None, description="Beginning of a name (either order), phone number, e-mail address, or code."
+        default=None,
+        description="Beginning of a name (either order), phone number or e-mail address; or a whole code (that of a "
+        "merged file too), national id or insurance number.",
     )
     birth_date: date | None = strawberry.field(default=None, description="Born on this day.")
     status: RecordStatus | None = strawberry.field(
@@ -147,7 +176,19 @@ class CreatePatientInput:
     address: AddressInput | None = strawberry.field(default=None, description="Postal address.")
     contacts: list[ContactInput] | None = strawberry.field(default=None, description="Whom to call.")
     allergies: list[AllergyInput] | None = strawberry.field(default=None, description="Known allergies.")
+    national_id: str | None = strawberry.field(
+        default=None, description="The number of the identity card; kept by this clinic alone."
+    )
+    insurer: str | None = strawberry.field(default=None, description="Who insures the patient.")
+    insurance_number: str | None = strawberry.field(
+        default=None, description="The patient's number there; kept by this clinic alone."
+    )
     notes: str | None = strawberry.field(default=None, description="The clinic's own notes.")
+    confirmed_duplicates: list[strawberry.ID] | None = strawberry.field(
+        default=None,
+        description="Possible duplicates that were looked at and are somebody else, none for an empty list. When "
+        "given, a patient with any other possible duplicate is not registered: `CONFLICT` names them.",
+    )
 
 
 @strawberry.input(description="Changes to a patient. What is left out stays as it is; null clears it.")
@@ -177,11 +218,30 @@ class UpdatePatientNotesInput:
     notes: Maybe[str | None] = strawberry.field(description="The notes; null clears them.")
 
 
+@strawberry.input(description="Changes to what this clinic keeps of a patient. What is left out stays; null clears it.")
+class UpdatePatientRecordInput:
+    id: strawberry.ID = strawberry.field(description="The patient.")
+    version: int = strawberry.field(description="The version of the patient's record that the change is based on.")
+    national_id: Maybe[str | None] = strawberry.field(description="The number of the identity card.")
+    insurer: Maybe[str | None] = strawberry.field(description="Who insures the patient.")
+    insurance_number: Maybe[str | None] = strawberry.field(description="The patient's number there.")
+
+
 @strawberry.type
 class PatientQuery(Resolver):
-    @field(Permission.PATIENT_READ, description="One patient of this clinic.")
+    @field(
+        Permission.PATIENT_READ,
+        description="One patient of this clinic; for the id of one who was merged, the patient into whom: `mergedFrom` "
+        "names it then.",
+    )
     async def patient(self, info: Info, id: strawberry.ID) -> PatientType:
-        return await self.one(info, PatientType, id)
+        try:
+            return await self.one(info, PatientType, id)
+        except NotFound:
+            survivor = await redirects.survivor_of(object_id(id, "id"))
+            if survivor is None:
+                raise
+        return await self.one(info, PatientType, str(survivor))
 
     @field(Permission.PATIENT_READ, description="The clinic's patients.")
     async def patients(
@@ -193,22 +253,38 @@ class PatientQuery(Resolver):
         sort: PatientSort = PatientSort.NAME_ASC,
     ) -> Connection[PatientType]:
         chosen = filter or PatientFilter()
-        where = await service.listed(
+        listed = await service.listed(
             search=chosen.search, born=chosen.birth_date, archived=chosen.status is RecordStatus.ARCHIVED
         )
-        return await self.page(info, PatientType, where=where, sort=ORDERS[sort], first=first, after=after)
+        return await self.page(
+            info,
+            PatientType,
+            where=listed.where,
+            sort=ORDERS[sort],
+            first=first,
+            after=after,
+            ways=listed.ways,
+            along=listed.along or ALONG[sort],
+        )
 
-    @field(Permission.PATIENT_READ, description="Patients here who may be the same person as the one described.")
+    @field(
+        Permission.PATIENT_READ,
+        description="Patients here who may be the person described, but for those confirmed already.",
+    )
     async def possible_duplicates(self, info: Info, input: CreatePatientInput) -> list[PatientType]:
         wanted = projection(columns(info, PatientType))
-        return shown(await service.possible_duplicates(given(input), wanted))
+        values = ids(given(input), "confirmed_duplicates")
+        beside = values.pop("confirmed_duplicates", ())
+        return shown(await service.possible_duplicates(values, wanted, beside=beside))
 
 
 @strawberry.type
 class PatientMutation(Resolver):
     @field(Permission.PATIENT_CREATE, description="Registers a patient and gives them the clinic's next code.")
     async def create_patient(self, info: Info, input: CreatePatientInput) -> PatientType:
-        return shown(await service.register(given(input)))
+        values = ids(given(input), "confirmed_duplicates")
+        confirmed = values.pop("confirmed_duplicates", None)
+        return shown(await service.register(values, confirmed=confirmed))
 
     @field(Permission.PATIENT_UPDATE, description="Changes a patient's demographics.")
     async def update_patient(self, info: Info, input: UpdatePatientInput) -> PatientType:
@@ -220,7 +296,14 @@ class PatientMutation(Resolver):
     async def update_patient_notes(self, info: Info, input: UpdatePatientNotesInput) -> PatientType:
         if input.notes is None:
             raise ValidationFailed.at("input.notes", "must be given; null clears them")
-        await service.write_notes(object_id(input.id, "input.id"), input.version, input.notes.value)
+        await service.change_own_record(object_id(input.id, "input.id"), input.version, {"notes": input.notes.value})
+        return await self.one(info, PatientType, input.id, path="input.id")
+
+    @field(Permission.PATIENT_UPDATE, description="Changes the card numbers that this clinic keeps of a patient.")
+    async def update_patient_record(self, info: Info, input: UpdatePatientRecordInput) -> PatientType:
+        changes = given(input)
+        key = object_id(changes.pop("id"), "input.id")
+        await service.change_own_record(key, changes.pop("version"), changes)
         return await self.one(info, PatientType, input.id, path="input.id")
 
     @field(Permission.PATIENT_ARCHIVE, description="Puts a patient's record here away. Other clinics are untouched.")

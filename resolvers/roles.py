@@ -3,19 +3,18 @@
 from __future__ import annotations
 
 from datetime import datetime
-from typing import Any
 
 import strawberry
-from bson import ObjectId
 from strawberry import Maybe
 
 from app.graphql.access import field
 from app.graphql.context import Info
-from app.graphql.fields import Computed, row_type, stored
+from app.graphql.fields import loaded, row_type, stored
 from app.graphql.inputs import given, object_id
 from app.graphql.paging import DEFAULT_PAGE, Connection, Sort
 from app.graphql.related_pages import After, First
 from app.permissions import Permission
+from app.services import representatives
 from app.services import roles as service
 from app.services.rights import CATALOGUE
 from models import Role
@@ -32,14 +31,6 @@ class PermissionType:
     description: str = stored(description="The same in words.")
 
 
-async def _rights(root: Any, info: Info) -> list[str]:
-    async def batch(ids: list[ObjectId]) -> list[list[str]]:
-        return await service.rights_by_role(ids)
-
-    rights: list[str] = await info.context.loaders.get("rights_by_role", batch).load(root["_id"])
-    return rights
-
-
 @row_type("Role", model=Role, read=Permission.ROLE_READ, description="A named set of rights.")
 class RoleType:
     id: strawberry.ID = stored("_id", description="Opaque id.")
@@ -49,10 +40,8 @@ class RoleType:
     description: str | None = stored(description="Whom it is for.")
     system: bool = stored(description="Whether every clinic has it. Such a role keeps its name and level.")
     updated_at: datetime = stored(description="When it was last changed.")
-    permissions: list[str] = strawberry.field(
-        resolver=_rights,
-        description="What it permits, each as `resource:action`.",
-        metadata={"source": Computed(("_id",), lambda row: row["_id"])},
+    permissions: list[str] = loaded(
+        "_id", by=service.rights_by_role, description="What it permits, each as `resource:action`."
     )
 
 
@@ -102,6 +91,13 @@ class RoleQuery(Resolver):
 
 @strawberry.type
 class RoleMutation(Resolver):
+    @field(
+        Permission.ROLE_MANAGE,
+        description="The role for medical representatives, who see nothing of patients; made when it is not there.",
+    )
+    async def create_representative_role(self, info: Info) -> RoleType:
+        return shown(await representatives.create_role())
+
     @field(Permission.ROLE_MANAGE, description="Adds a role. Nobody grants a right or a level that they lack.")
     async def create_role(self, input: CreateRoleInput) -> RoleType:
         values = given(input)

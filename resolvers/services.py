@@ -18,6 +18,7 @@ from app.services import catalog
 from app.services.settings import require_own_currency
 from models import Service
 from resolvers.base import Resolver
+from resolvers.service_categories import ServiceCategoryType
 from resolvers.staff import SpecializationType
 from resolvers.values import NAME_ORDERS, ArchiveInput, MoneyInput, MoneyType, NameSort
 
@@ -34,6 +35,9 @@ class ServiceType:
     specialization: SpecializationType | None = related(
         lambda: SpecializationType, key="specialization_id", description="The field of medicine it belongs to."
     )
+    category: ServiceCategoryType | None = related(
+        lambda: ServiceCategoryType, key="category_id", description="The heading under which it stands."
+    )
     archived_at: datetime | None = stored(description="When it was taken off the catalogue.")
 
 
@@ -41,6 +45,7 @@ class ServiceType:
 class ServiceFilter:
     search: str | None = strawberry.field(default=None, description="Beginning of the name.")
     specialization_id: strawberry.ID | None = strawberry.field(default=None, description="Of this field of medicine.")
+    category_id: strawberry.ID | None = strawberry.field(default=None, description="Under this heading.")
     archived: bool = strawberry.field(default=False, description="Those archived instead of those offered.")
 
 
@@ -54,6 +59,7 @@ class CreateServiceInput:
     specialization_id: strawberry.ID | None = strawberry.field(
         default=None, description="The field of medicine it belongs to."
     )
+    category_id: strawberry.ID | None = strawberry.field(default=None, description="The heading under which it stands.")
 
 
 @strawberry.input(description="Changes to a service. What is left out stays as it is; null clears it.")
@@ -68,6 +74,7 @@ class UpdateServiceInput:
     specialization_id: Maybe[strawberry.ID | None] = strawberry.field(
         description="The field of medicine it belongs to."
     )
+    category_id: Maybe[strawberry.ID | None] = strawberry.field(description="The heading under which it stands.")
 
 
 @strawberry.type
@@ -86,11 +93,12 @@ class ServiceQuery(Resolver):
         sort: NameSort = NameSort.NAME_ASC,
     ) -> Connection[ServiceType]:
         chosen = filter or ServiceFilter()
-        of = chosen.specialization_id
+        of, under = chosen.specialization_id, chosen.category_id
         where = catalog.listed(
             search=chosen.search,
             archived=chosen.archived,
             specialization_id=object_id(of, "filter.specializationId") if of is not None else None,
+            category_id=object_id(under, "filter.categoryId") if under is not None else None,
         )
         return await self.page(info, ServiceType, where=where, sort=NAME_ORDERS[sort], first=first, after=after)
 
@@ -99,13 +107,13 @@ class ServiceQuery(Resolver):
 class ServiceMutation(Resolver):
     @field(Permission.SERVICE_MANAGE, description="Adds a service to the catalogue.")
     async def create_service(self, input: CreateServiceInput) -> ServiceType:
-        values = ids(given(input), "specialization_id")
+        values = ids(given(input), "specialization_id", "category_id")
         await require_own_currency(values["price"]["currency"], at="input.price.currency")
         return await self.create(ServiceType, values)
 
     @field(Permission.SERVICE_MANAGE, description="Changes a service.")
     async def update_service(self, input: UpdateServiceInput) -> ServiceType:
-        changes = ids(given(input), "specialization_id")
+        changes = ids(given(input), "specialization_id", "category_id")
         if "price" in changes:
             await require_own_currency(changes["price"]["currency"], at="input.price.currency")
         return await self.change(ServiceType, changes)

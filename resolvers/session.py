@@ -6,7 +6,7 @@ from typing import Any
 
 import strawberry
 
-from app.auth.sessions import SignedIn
+from app.auth.sessions import SignedIn, lacks_second_factor
 from app.graphql.access import Level, field
 from app.graphql.context import Info
 from app.graphql.fields import Row, related, row_type, stored
@@ -26,6 +26,11 @@ class ViewerType:
     permissions: list[str] = stored(description="What they may do at this clinic, as `resource:action`.")
     clinic: ClinicType | None = related(
         lambda: ClinicType, key="clinic_id", description="The clinic entered on this host, if any."
+    )
+    second_factor: bool = stored(description="Whether more than a password was shown in this session.")
+    second_factor_required: bool = stored(
+        description="Whether this clinic asks for a second factor that the session lacks: until it has one, it may "
+        "do nothing here but enrol it (`beginTotp`, `beginPasskeyRegistration`), or sign in anew with it."
     )
 
 
@@ -49,6 +54,11 @@ class MyClinicType:
 class LoginInput:
     email: str = strawberry.field(description="E-mail address.")
     password: str = strawberry.field(description="Password.")
+    code: str | None = strawberry.field(
+        default=None,
+        description="A code of the authenticator app, or a recovery code. When one is needed and none came, or a wrong "
+        "one, `extensions.secondFactor` names what may come.",
+    )
 
 
 @strawberry.input(description="A new password, and proof of the present one.")
@@ -68,10 +78,13 @@ def viewer_row(scope: Scope) -> Row:
         "role": actor.role if entered else None,
         "permissions": sorted(permission.value for permission in actor.permissions),
         "clinic_id": scope.tenant.id if entered and scope.tenant else None,
+        "second_factor": actor.second_factor,
+        "second_factor_required": actor.membership_id is not None and lacks_second_factor(scope),
     }
 
 
-def _signed_in(info: Info, scope: Scope, result: SignedIn) -> Any:
+def signed_in(info: Info, scope: Scope, result: SignedIn) -> Any:
+    """The row of a `SignIn`; the session's token goes into the cookie."""
     info.context.session_token = result.token
     return {"viewer": viewer_row(scope), "token": result.token if info.context.api_client else None}
 
@@ -90,33 +103,45 @@ class SessionQuery(Resolver):
 
 @strawberry.type
 class SessionMutation(Resolver):
-    @field(Level.PUBLIC, description="Signs in. On a clinic's host it enters the clinic if the person works there.")
+    @field(
+        Level.PUBLIC,
+        description="Signs in. On a clinic's host it enters the clinic if the person works there.",
+        without_plan=True,
+    )
     async def login(self, info: Info, input: LoginInput) -> SignInType:
         scope, result = await service.login(
-            input.email, input.password, info.context.settings, device=info.context.device
+            input.email, input.password, info.context.settings, code=input.code, device=info.context.device
         )
-        return _signed_in(info, scope, result)
+        return signed_in(info, scope, result)
 
-    @field(Level.PUBLIC, description="Signs out of this session, on every clinic's host.")
+    @field(Level.PUBLIC, description="Signs out of this session, on every clinic's host.", without_plan=True)
     async def logout(self, info: Info) -> bool:
         await service.logout()
         info.context.session_token = ""
         return True
 
-    @field(Level.SIGNED_IN, description="Lets the session enter the clinic of this host, where the person must work.")
+    @field(
+        Level.SIGNED_IN,
+        description="Lets the session enter the clinic of this host, where the person must work.",
+        without_plan=True,
+    )
     async def switch_tenant(self, info: Info) -> SignInType:
         scope, result = await service.switch_tenant(info.context.settings)
-        return _signed_in(info, scope, result)
+        return signed_in(info, scope, result)
 
-    @field(Level.SIGNED_IN, description="Signs out of every session on every device.")
+    @field(Level.SIGNED_IN, description="Signs out of every session on every device.", without_plan=True)
     async def sign_out_everywhere(self, info: Info) -> bool:
         await service.sign_out_everywhere()
         info.context.session_token = ""
         return True
 
-    @field(Level.SIGNED_IN, description="Changes the password. Other sessions end; this one goes on under a new name.")
+    @field(
+        Level.SIGNED_IN,
+        description="Changes the password. Other sessions end; this one goes on under a new name.",
+        without_plan=True,
+    )
     async def change_password(self, info: Info, input: ChangePasswordInput) -> SignInType:
         result = await service.change_password(
             input.current_password, input.new_password, info.context.settings, device=info.context.device
         )
-        return _signed_in(info, current_scope(), result)
+        return signed_in(info, current_scope(), result)

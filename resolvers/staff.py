@@ -15,11 +15,11 @@ from app.graphql.inputs import given, ids, object_id
 from app.graphql.paging import DEFAULT_PAGE, Connection
 from app.graphql.related_pages import After, First
 from app.permissions import Permission
-from app.services import catalog, memberships
+from app.services import catalog, memberships, representatives
 from models import Membership, Specialization, Staff
 from models.staff import StaffKind
 from models.user import MembershipStatus
-from resolvers.base import Resolver
+from resolvers.base import Resolver, shown
 from resolvers.roles import RoleType
 from resolvers.values import NAME_ORDERS, ArchiveInput, NameSort, described
 
@@ -29,6 +29,7 @@ described(
     ADMIN="Runs the clinic.",
     DOCTOR="Treats patients.",
     NURSE="Cares for patients.",
+    PHARMACIST="Keeps the stock and hands out medicines.",
     RECEPTIONIST="Receives patients and books.",
     ACCOUNTANT="Handles money.",
     MEDICAL_REPRESENTATIVE="Represents a maker of medicines.",
@@ -51,6 +52,7 @@ described(
     MembershipStatus,
     "Whether somebody may still enter the clinic.",
     ACTIVE="They may.",
+    DISABLED="Their access is switched off for now.",
     REMOVED="Their access was ended.",
 )
 
@@ -144,6 +146,11 @@ class RemoveStaffAccessInput:
     staff_id: strawberry.ID = strawberry.field(description="The profile of the person.")
 
 
+@strawberry.input(description="Whose access is taken away for the time being, or given back.")
+class StaffAccessInput:
+    staff_id: strawberry.ID = strawberry.field(description="The profile of the person.")
+
+
 @strawberry.type
 class StaffQuery(Resolver):
     @field(Permission.STAFF_READ, description="One staff profile.")
@@ -186,7 +193,9 @@ class StaffMutation(Resolver):
 
     @field(Permission.STAFF_MANAGE, description="Changes a staff profile.")
     async def update_staff(self, input: UpdateStaffInput) -> StaffType:
-        return await self.change(StaffType, _profile(input))
+        values = _profile(input)
+        key = object_id(values.pop("id"), "input.id")
+        return shown(await representatives.change_profile(key, values.pop("version"), values))
 
     @field(
         Permission.STAFF_MANAGE,
@@ -212,7 +221,26 @@ class StaffMutation(Resolver):
     @field(
         Permission.STAFF_MANAGE,
         description="Ends somebody's access to the clinic, from their next request on. Their profile stays.",
+        without_plan=True,
     )
     async def remove_staff_access(self, info: Info, input: RemoveStaffAccessInput) -> StaffType:
         await memberships.remove(object_id(input.staff_id, "input.staffId"))
+        return await self.one(info, StaffType, input.staff_id, path="input.staffId")
+
+    @field(
+        Permission.STAFF_MANAGE,
+        description="Takes somebody's access away for the time being, from their next request on. The last admin "
+        "keeps theirs.",
+        without_plan=True,
+    )
+    async def disable_staff_access(self, info: Info, input: StaffAccessInput) -> StaffType:
+        await memberships.disable(object_id(input.staff_id, "input.staffId"))
+        return await self.one(info, StaffType, input.staff_id, path="input.staffId")
+
+    @field(
+        Permission.STAFF_MANAGE,
+        description="Gives somebody disabled their access back. Nobody gives more than they have themselves.",
+    )
+    async def enable_staff_access(self, info: Info, input: StaffAccessInput) -> StaffType:
+        await memberships.enable(object_id(input.staff_id, "input.staffId"))
         return await self.one(info, StaffType, input.staff_id, path="input.staffId")

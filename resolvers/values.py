@@ -11,8 +11,9 @@ import strawberry
 
 from app.graphql.fields import Row, computed, row_type, stored
 from app.graphql.paging import Sort
+from app.plans import BillingCycle
 from models.patient import RecordStatus, Sex
-from models.tenant import CurrencyPosition, Language, TenantStatus, TimeFormat
+from models.tenant import CurrencyPosition, Language, SubscriptionStatus, TenantStatus, TimeFormat
 
 
 def described(cls: EnumMeta, description: str, **values: str) -> None:
@@ -52,6 +53,18 @@ described(
     BEFORE="Before the amount.",
     AFTER="After the amount.",
 )
+
+
+described(
+    SubscriptionStatus,
+    "Where a clinic stands with its plan.",
+    TRIAL="It tries the system out.",
+    ACTIVE="Its plan is paid, or was given to it.",
+    PAST_DUE="Its paid time is over; it works on for some days.",
+    CANCELLED="It does not renew its plan, which holds until its end.",
+    EXPIRED="Its time has run out: it can read, export and pay.",
+)
+described(BillingCycle, "How often a plan is paid.", MONTHLY="Each month.", YEARLY="Each year.")
 
 
 @row_type("Money", description="An amount in one currency.")

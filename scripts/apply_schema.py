@@ -48,7 +48,7 @@ def _report(*, check: bool) -> SchemaReport:
 
 async def _run(settings: Settings, *, check: bool) -> SchemaReport:
     async with make_client(settings) as client:
-        return await apply_schema(client, settings, check=check, force=True)
+        return await apply_schema(client[settings.mongodb_database], check=check, force=True)
 
 
 def _readable(report: SchemaReport, *, check: bool) -> str:

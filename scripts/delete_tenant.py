@@ -19,8 +19,10 @@ from rich.table import Table
 from app.config import Settings
 from app.services.deletion import SETTLE, Deleted, Stage, Watch, delete_tenant
 from app.services.deletion_plan import Plan, clinic_to_delete, plan_deletion
+from app.services.moving.folders import Lock
 from app.services.tenant_export import sole
 from models import Tenant
+from scripts.export_locks import PassphraseFile, Plain, lock_for
 from scripts.runtime import Backend, backend, explained, settings_or_stop
 
 cli = typer.Typer(add_completion=False)
@@ -35,6 +37,8 @@ def main(
         str | None, typer.Option(metavar="SUBDOMAIN", help="The subdomain once more, instead of typing it when asked.")
     ] = None,
     no_export: Annotated[bool, typer.Option("--no-export", help="Do not export the clinic's data first.")] = False,
+    passphrase_file: PassphraseFile = None,
+    plain: Plain = False,
     settle: Annotated[
         int, typer.Option(min=0, metavar="SECONDS", help="How long to let requests under way end before deleting.")
     ] = int(SETTLE.total_seconds()),
@@ -47,9 +51,10 @@ def main(
         if not execute:
             console.print("Nothing was changed. Add --execute to delete.")
             return
+        lock = None if no_export else lock_for(settings, passphrase_file, plain=plain)
         _confirm(plan.tenant, confirm)
         with sole(_exports(settings), subdomain):
-            _delete(ready, plan, None if no_export else _exports(settings), timedelta(seconds=settle))
+            _delete(ready, plan, None if no_export else _exports(settings), lock, timedelta(seconds=settle))
 
 
 def _exports(settings: Settings) -> Path:
@@ -84,8 +89,8 @@ def _confirm(tenant: Tenant, given: str | None) -> None:
         raise typer.Exit(1)
 
 
-def _delete(ready: Backend, plan: Plan, exports: Path | None, settle: timedelta) -> None:
-    done = _with_progress(ready, plan, exports, settle)
+def _delete(ready: Backend, plan: Plan, exports: Path | None, lock: Lock | None, settle: timedelta) -> None:
+    done = _with_progress(ready, plan, exports, lock, settle)
     tombstone = done.tombstone
     count = sum(tombstone.counts.values())
     console.print(f"{tombstone.name} is deleted ({count} documents). Every collection was read: nothing of it is left.")
@@ -94,7 +99,7 @@ def _delete(ready: Backend, plan: Plan, exports: Path | None, settle: timedelta)
         console.print(f"Its data was exported to {done.export}", soft_wrap=True)
 
 
-def _with_progress(ready: Backend, plan: Plan, exports: Path | None, settle: timedelta) -> Deleted:
+def _with_progress(ready: Backend, plan: Plan, exports: Path | None, lock: Lock | None, settle: timedelta) -> Deleted:
     """Shows the stage and a bar for it; how much there is to verify is not known before."""
     columns = (SpinnerColumn(), TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn())
     with Progress(*columns, TimeRemainingColumn(), console=console) as progress:
@@ -112,6 +117,7 @@ def _with_progress(ready: Backend, plan: Plan, exports: Path | None, settle: tim
             plan.tenant,
             actor=f"command:{getpass.getuser()}",
             exports=exports,
+            lock=lambda: lock,
             settle=settle,
             watch=Watch(stage=begin, step=step),
         )

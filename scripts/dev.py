@@ -1,8 +1,7 @@
-"""`make run`: a database, a demo and a server on this machine, all ended together by Ctrl-C."""
+"""`make run`: a database, a demo, a simulator of PayPal and a server on this machine, all ended together by Ctrl-C."""
 
 from __future__ import annotations
 
-import asyncio
 import os
 import secrets
 import signal
@@ -10,7 +9,7 @@ import sys
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from types import FrameType
+from types import FrameType, MappingProxyType
 
 from dotenv import dotenv_values
 from rich.console import Console
@@ -24,11 +23,16 @@ from app.config import (
 )
 from app.db.mongod import MongodError, embedded_mongod
 from scripts.demo import DemoSummary, SignIn
+from scripts.dev_paypal import paypal_simulator
 from scripts.dev_server import ServerError, server
 from scripts.serve import APPLICATION
 from scripts.start_checks import StartError, check_mongodb, check_port
 
 Prepare = Callable[[Settings], DemoSummary]
+OWN_SECRETS = ("SESSION_SECRET", "AUDIT_SECRET", "ENCRYPTION_KEY")
+"""Made at the first run and kept beside the database."""
+FORMER_SECRETS = ("SESSION_SECRETS_OLD",)
+"""Kept where a rotation has left them."""
 _ENDING_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
@@ -66,7 +70,7 @@ def _run(console: Console, application: str, prepare: Prepare) -> None:
             "start the server with python -m scripts.serve."
         )
     check_port(start.host, start.port)
-    with _database(start, console) as uri, _dev_env(start, uri):
+    with _database(start, console) as uri, paypal_simulator(start) as paypal, _dev_env(start, uri, paypal):
         settings = load_settings()
         console.print("Preparing the database")
         demo = prepare(settings)
@@ -74,6 +78,9 @@ def _run(console: Console, application: str, prepare: Prepare) -> None:
         with server(application, settings) as running:
             running.wait_until_ready()
             _greet(console, settings, demo)
+            if paypal:
+                console.print(f"A simulator of PayPal: {paypal['PAYPAL_URL']}")
+            console.print("\nCtrl-C ends it. The data stays.")
             running.wait()
 
 
@@ -99,21 +106,25 @@ def _make_folder(path: Path) -> None:
 
 
 @contextmanager
-def _dev_env(start: StartSettings, uri: str | None) -> Iterator[None]:
+def _dev_env(start: StartSettings, uri: str | None, paypal: Mapping[str, str]) -> Iterator[None]:
     """Leaves what was chosen here where `load_settings` finds it: other commands then meet this database."""
-    kept = dotenv_values(start.dev_env)
-    chosen = {
-        "SESSION_SECRET": kept.get("SESSION_SECRET") or secrets.token_urlsafe(48),
-        "ROOT_DOMAIN": "localhost",
-    }
-    _write_private(start.dev_env, chosen | ({"MONGODB_URI": uri} if uri else {}))
+    chosen = _chosen(start.dev_env)
+    write_private(start.dev_env, chosen | ({"MONGODB_URI": uri} if uri else {}) | dict(paypal))
     try:
         yield
     finally:
-        _write_private(start.dev_env, chosen)
+        write_private(start.dev_env, _chosen(start.dev_env, chosen))  # a key may have been rotated meanwhile
 
 
-def _write_private(path: Path, values: Mapping[str, str]) -> None:
+def _chosen(file: Path, before: Mapping[str, str] = MappingProxyType({})) -> dict[str, str]:
+    kept = {**before, **dotenv_values(file)}
+    own = {name: kept.get(name) or secrets.token_urlsafe(48) for name in OWN_SECRETS}
+    former = {name: value for name in FORMER_SECRETS if (value := kept.get(name))}
+    return {**own, **former, "ROOT_DOMAIN": "localhost"}
+
+
+def write_private(path: Path, values: Mapping[str, str]) -> None:
+    """Writes settings where nobody but the owner of the file can read them."""
     path.parent.mkdir(parents=True, exist_ok=True)
     (path.parent / ".gitignore").write_text("*\n")  # a data folder is never committed, wherever it lies
     fresh = path.with_suffix(".new")
@@ -125,18 +136,12 @@ def _write_private(path: Path, values: Mapping[str, str]) -> None:
 
 def prepare_database(settings: Settings) -> DemoSummary:
     """Puts indexes and validators on the database and, when it is empty, the demo of two clinics into it."""
-    return asyncio.run(_prepare(settings))
-
-
-async def _prepare(settings: Settings) -> DemoSummary:
     # Loaded late: the start has told of its first steps by then.
-    from app.db.client import make_client
-    from app.db.schema import apply_schema
+    from scripts.runtime import backend
     from scripts.seed_data import seed_demo
 
-    async with make_client(settings) as client:
-        await apply_schema(client, settings)
-        return await seed_demo(client, settings)
+    with backend(settings) as ready:
+        return seed_demo(ready)
 
 
 def _greet(console: Console, settings: Settings, demo: DemoSummary) -> None:
@@ -152,7 +157,8 @@ def _greet(console: Console, settings: Settings, demo: DemoSummary) -> None:
         console.print("\n\n".join(first_queries(demo.sign_ins[0])), markup=False)
     else:
         console.print(f"http://{settings.root_domain}:{settings.port}/graphql")
-    console.print("\nCtrl-C ends it. The data stays.")
+    if settings.mail_url is None:
+        console.print(f"\nMail is left in {settings.data_dir / 'mail'}")
 
 
 def first_queries(person: SignIn) -> tuple[str, str]:

@@ -14,7 +14,8 @@ from app.config import Settings
 from app.db.mongod import die_with_parent
 
 READY_TIMEOUT = 60.0
-STOP_TIMEOUT = 15.0
+STOP_TIMEOUT = 20.0
+"""Longer than requests under way and messages being sent are given together."""
 
 
 class ServerError(Exception):

@@ -15,6 +15,7 @@ from rich.console import Console
 
 from app.errors import ValidationFailed
 from app.services.onboarding import Onboarded, OnboardingForm, onboard, read_form
+from models.tenant import PlacementKind
 from scripts.onboarding_wizard import PASSWORD, Answers, Wizard, nested, problems
 from scripts.runtime import (
     PASSWORD_VARIABLE,
@@ -86,6 +87,10 @@ def main(
             show_default=False,
         ),
     ] = None,
+    placement: Annotated[
+        PlacementKind | None,
+        typer.Option(help="Where its data is to be: the shared database, or one of its own.", rich_help_panel=_CLINIC),
+    ] = None,
     yes: Annotated[
         bool, typer.Option("--yes", "-y", help="Ask nothing: all must be given.", rich_help_panel=_AUTOMATION)
     ] = False,
@@ -106,8 +111,9 @@ def main(
     _check_given(given, asking=asking, as_json=as_json)
     settings = settings_or_stop(as_json=as_json)
     with explained(as_json=as_json, flags=FLAGS), backend(settings) as ready:
-        form = Wizard(ready, given).ask() if asking else read_form(nested(given))
-        opened = _open(ready, form, quiet=as_json)
+        wizard = Wizard(ready, given, placement)
+        form = wizard.ask() if asking else read_form(nested(given))
+        opened = _open(ready, form, wizard.placement, quiet=as_json)
     _tell(opened, clinic_url(settings, opened.tenant.subdomain), as_json=as_json)
 
 
@@ -118,19 +124,22 @@ def _check_given(given: Answers, *, asking: bool, as_json: bool) -> None:
         stop(ValidationFailed(fields=wrong), code=2, as_json=as_json, flags=FLAGS)
 
 
-def _open(ready: Backend, form: OnboardingForm, *, quiet: bool) -> Onboarded:
+def _open(ready: Backend, form: OnboardingForm, placement: PlacementKind, *, quiet: bool) -> Onboarded:
     console = Console(highlight=False, stderr=True, quiet=quiet)
-    with console.status("Opening the clinic: roles, permissions, settings, admin"):
-        return ready.run(onboard(form))
+    own = "its database, " if placement is PlacementKind.OWN_DATABASE else ""
+    with console.status(f"Opening the clinic: {own}roles, permissions, settings, admin"):
+        return ready.run(onboard(form, placement))
 
 
 def _tell(opened: Onboarded, url: str, *, as_json: bool) -> None:
-    answer = {**opened.answer(), "url": url}
+    answer = {**opened.answer(), "placement": opened.tenant.placement.model_dump(mode="json"), "url": url}
     if as_json:
         typer.echo(json.dumps(answer))
         return
     seeded, plan = answer["seedData"], answer["subscription"]
     typer.echo(f"{answer['name']} is open, with {seeded['roles']} roles and {seeded['permissions']} permissions.")
+    if opened.tenant.placement.database is not None:
+        typer.echo(f"Its data is in a database of its own, {opened.tenant.placement.database}.")
     typer.echo(f"Its {plan['plan']} ends on {plan['expiresAt'][:10]}.")
     typer.echo(f"{answer['adminEmail']} signs in at {url}")
 

@@ -19,6 +19,7 @@ from app.auth.passwords import weakness
 from app.errors import FieldError, ValidationFailed
 from app.services.onboarding import OnboardingForm, person, read_form, subdomain_taken
 from models import User
+from models.tenant import PlacementKind
 from models.values import email_key, search_key
 from scripts.runtime import Backend, ask_new_password
 
@@ -84,9 +85,12 @@ QUESTIONS = (
 class Wizard:
     """Fills up what was given by flags."""
 
-    def __init__(self, ready: Backend, given: Answers) -> None:
+    def __init__(self, ready: Backend, given: Answers, placement: PlacementKind | None = None) -> None:
         self._ready = ready
         self._answers = dict(given)
+        self._asks_placement = placement is None
+        self.placement = placement or PlacementKind.SHARED
+        """Where the clinic's data is to be."""
 
     def ask(self) -> OnboardingForm:
         """The complete form. Raises `typer.Abort` when the last question is answered with no."""
@@ -97,6 +101,8 @@ class Wizard:
                 self._ask(question)
         if PASSWORD not in self._answers:
             self._answers[PASSWORD] = self._password()
+        if self._asks_placement and typer.confirm("A database of its own? It then shares no patients", default=False):
+            self.placement = PlacementKind.OWN_DATABASE
         self._show()
         if not typer.confirm("Open this clinic?", default=True):
             typer.echo("Nothing was written.", err=True)
@@ -152,6 +158,8 @@ class Wizard:
         for question in QUESTIONS:
             if question.path in self._answers:
                 table.add_row(question.text.partition(" (")[0], self._answers[question.path])
+        if self.placement is PlacementKind.OWN_DATABASE:
+            table.add_row("Database", "one of its own")
         typer.echo()
         Console(highlight=False, markup=False).print(table)
         typer.echo()

@@ -11,6 +11,7 @@ import typer
 
 from app.config import Settings
 from app.db.schema import apply_schema
+from app.services.placement.provisioning import is_clinics_own
 from app.tenancy.crossing import system_scope
 from scripts.runtime import REFUSED_IN_PRODUCTION, Backend, backend, explained, settings_or_stop
 
@@ -19,7 +20,7 @@ cli = typer.Typer(add_completion=False)
 
 @cli.command()
 def main(yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False) -> None:
-    """Drop the database with all clinics in it and make it anew, empty."""
+    """Drop the database with all clinics in it, and those of clinics' own, and make it anew, empty."""
     settings = settings_or_stop()
     if settings.is_production:
         typer.echo(f"reset_db {REFUSED_IN_PRODUCTION}", err=True)
@@ -41,8 +42,10 @@ def _confirm(settings: Settings) -> None:
 
 async def _reset(ready: Backend, settings: Settings) -> None:
     async with system_scope("the database is made anew", action="reset_db"):
-        await ready.client.drop_database(settings.mongodb_database)
-    await apply_schema(ready.client, settings, force=True)
+        for name in await ready.client.list_database_names():
+            if name == settings.mongodb_database or is_clinics_own(name, settings.mongodb_database):
+                await ready.client.drop_database(name)
+    await apply_schema(ready.client[settings.mongodb_database], force=True)
 
 
 if __name__ == "__main__":

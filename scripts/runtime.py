@@ -8,11 +8,12 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import sys
 from collections.abc import Callable, Coroutine, Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import copy_context
 from pathlib import Path
-from typing import Any, NoReturn, TypeVar
+from typing import Any, BinaryIO, NoReturn, TypeVar, cast
 from uuid import uuid4
 
 import typer
@@ -25,6 +26,14 @@ from app.db.documents import init_documents
 from app.db.failures import is_database_down
 from app.db.schema import SchemaError, apply_schema
 from app.errors import AppError, RateLimited, Unavailable
+from app.integrations.blobs import use_blobs
+from app.integrations.paypal import close_paypal
+from app.logging import configure_logging
+from app.plans import use_plans
+from app.services.audit_chain import drain as drain_audit
+from app.services.audit_chain import use_audit_keys
+from app.services.talk.channels import use_channels
+from app.services.tenant_keys import TenantKeys, use_tenant_keys
 from app.tenancy.scope import Scope, open_scope
 from scripts.start_checks import StartError, check_mongodb
 
@@ -42,8 +51,15 @@ PasswordCheck = Callable[[str], str | None]
 class Backend:
     """The database, ready for use. `run` does one piece of work on it; questions may be asked in between."""
 
-    def __init__(self, settings: Settings, client: AsyncMongoClient[dict[str, Any]], runner: asyncio.Runner) -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        client: AsyncMongoClient[dict[str, Any]],
+        runner: asyncio.Runner,
+        keys: TenantKeys,
+    ) -> None:
         self.settings = settings
+        self.keys = keys
         self.client = client
         self._runner = runner
         self._request_id = uuid4().hex
@@ -58,14 +74,24 @@ class Backend:
 def backend(settings: Settings, *, with_schema: bool = True) -> Iterator[Backend]:
     """Connects by the settings; puts the schema on a database that lacks it, unless told not to.
 
-    Raises `StartError` with one sentence when the database cannot be used.
+    What is logged goes to stderr: stdout is the command's answer. Raises `StartError` with one sentence when the
+    database cannot be used.
     """
+    configure_logging(settings, cast(BinaryIO, sys.__stderr__.buffer) if sys.__stderr__ else None)
     check_mongodb(settings.mongodb_uri)
+    use_audit_keys(settings)
+    use_plans(required=settings.subscriptions)
+    keys = use_tenant_keys(settings)
+    use_blobs(settings)
+    use_channels(settings)
     with asyncio.Runner() as runner:
         client = runner.run(_connected(settings, with_schema=with_schema))
         try:
-            yield Backend(settings, client, runner)
+            yield Backend(settings, client, runner, keys)
         finally:
+            runner.run(drain_audit())
+            runner.run(close_paypal())
+            runner.run(keys.close())
             runner.run(client.close())
 
 
@@ -73,7 +99,7 @@ async def _connected(settings: Settings, *, with_schema: bool) -> AsyncMongoClie
     client = make_client(settings)
     await init_documents(client[settings.mongodb_database])
     if with_schema:
-        await apply_schema(client, settings)
+        await apply_schema(client[settings.mongodb_database])
     return client
 
 

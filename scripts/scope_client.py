@@ -86,7 +86,10 @@ class System:
             connection.request("POST", f"/graphql{target}", json.dumps(body), sent)
             answer = connection.getresponse()
             content = answer.read(LARGEST_ANSWER)
-            return Reply(answer.status, {name.lower(): value for name, value in answer.getheaders()}, content)
+            told: dict[str, str] = {}
+            for name, value in answer.getheaders():
+                told.setdefault(name.lower(), value)  # of several cookies the session's comes first
+            return Reply(answer.status, told, content)
         except (OSError, http.client.HTTPException) as error:
             raise CannotCheck(f"{self.base.geturl()} does not answer ({error}): is the system running?") from None
         finally:

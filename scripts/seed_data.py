@@ -5,34 +5,28 @@ Everybody in the demo has one known password, so production refuses it. Exit cod
 
 from __future__ import annotations
 
-from typing import Annotated, Any
-from uuid import uuid4
+from typing import Annotated
 
 import typer
-from pymongo import AsyncMongoClient
 
 from app.config import Settings
-from app.db.documents import init_documents
 from app.errors import InvalidState
 from app.services.admins import clinic_to_change
 from app.services.demo.plans import PASSWORD
 from app.services.demo.seeding import Seeded, seed_clinic, seed_two_clinics
-from app.tenancy.scope import Scope, open_scope
 from scripts.demo import DemoSummary, SignIn
 from scripts.runtime import REFUSED_IN_PRODUCTION, Backend, backend, clinic_url, explained, settings_or_stop
 
 cli = typer.Typer(add_completion=False)
 
 
-async def seed_demo(client: AsyncMongoClient[dict[str, Any]], settings: Settings) -> DemoSummary:
-    """The demo of two clinics, put into a database without clinics. The schema must be applied.
+def seed_demo(ready: Backend) -> DemoSummary:
+    """The demo of two clinics, put into a database without clinics.
 
     Raises INVALID_STATE in production.
     """
-    _refuse_in_production(settings)
-    await init_documents(client[settings.mongodb_database])
-    with open_scope(Scope(request_id=uuid4().hex)):
-        return _summary(await seed_two_clinics(beside_others=False))
+    _refuse_in_production(ready.settings)
+    return _summary(ready.run(seed_two_clinics(beside_others=False)))
 
 
 def _summary(seeded: Seeded) -> DemoSummary:

@@ -81,6 +81,8 @@ def _install():  # type: () -> None
 
 
 def _make_venv():  # type: () -> None
+    if VENV.is_symlink():  # clearing it would empty what it leads to, which others may be using
+        raise SetupFailed(f"{VENV} is a link to {VENV.resolve()}: remove the link, and it gets one of its own.")
     command = [sys.executable, "-m", "venv", "--clear", str(VENV)]
     result = subprocess.run(command, capture_output=True, text=True, check=False)  # noqa: S603
     if result.returncode == 0:

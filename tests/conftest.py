@@ -22,6 +22,7 @@ from pymongo import MongoClient
 
 from app.config import Settings
 from app.db.mongod import embedded_mongod
+from app.services.audit_chain import use_audit_keys
 
 if TYPE_CHECKING:
     from xdist.workermanage import WorkerController
@@ -33,6 +34,7 @@ pytest_plugins = [
 ]
 
 TEST_SECRET = "jX0v3Wq8-rT5nKz1_PdYb7hLs9uMfEcGa2iRoBt4"
+TEST_ENCRYPTION_KEY = "Q7mZ2xLr9-VbN4cKt8_JwHy3sDfGp6uTeXa1oRi5"
 
 _EXTERNAL_URI = os.environ.get("MONGODB_URI")
 _running = pytest.StashKey[ExitStack]()
@@ -47,6 +49,11 @@ def pytest_configure(config: pytest.Config) -> None:
     for name in Settings.model_fields:  # the developer's own settings must not change what is tested
         os.environ.pop(name.upper(), None)
     config.stash[_running] = ExitStack()
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """What kills processes and databases comes last: it wants the machine for itself."""
+    items.sort(key=lambda item: item.path.parent.name == "failure")
 
 
 @pytest.hookimpl(optionalhook=True)
@@ -79,15 +86,28 @@ def database_name(mongodb_uri: str) -> Iterator[str]:
 
 
 @pytest.fixture(scope="session")
-def settings(mongodb_uri: str, database_name: str) -> Settings:
+def settings(mongodb_uri: str, database_name: str, tmp_path_factory: pytest.TempPathFactory) -> Settings:
     """The settings of a test server, whatever the environment says."""
-    return Settings(
+    settings = Settings(
         environment="test",
         mongodb_uri=mongodb_uri,
         mongodb_database=database_name,
         session_secret=SecretStr(TEST_SECRET),
+        encryption_key=SecretStr(TEST_ENCRYPTION_KEY),
+        audit_secret=SecretStr(TEST_SECRET[::-1]),
         root_domain="polyclinic.test",
+        loopback_providers=True,
+        outbox_seconds=0,
+        cost_per_clinic=10**12,
+        cost_per_person=10**12,
+        cost_per_address=10**12,
+        lab_inbox_seconds=0,
+        jobs_seconds=0,
+        paypal_inbox_seconds=0,
+        blob_url=SecretStr(f"file:{tmp_path_factory.mktemp('blobs')}"),
     )
+    use_audit_keys(settings)
+    return settings
 
 
 def _mongod_of(config: pytest.Config) -> str:

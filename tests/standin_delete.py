@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import sys
+from collections.abc import Callable
 
 from pymongo.monitoring import CommandStartedEvent
 
@@ -14,7 +15,8 @@ from scripts.delete_tenant import cli
 WRITES = frozenset({"insert", "update", "delete", "findAndModify", "commitTransaction"})
 
 
-def main() -> None:
+def run_dying(cli: Callable[[], object]) -> None:
+    """Runs a command that is killed before its write of the number that stands first among the arguments."""
     left = int(sys.argv.pop(1))
     started = TenantWall.started
 
@@ -30,4 +32,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    run_dying(cli)

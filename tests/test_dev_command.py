@@ -17,6 +17,7 @@ from typing import Any
 from urllib.request import urlopen
 
 import pytest
+from dotenv import dotenv_values
 from graphql import parse, validate
 from pymongo import MongoClient
 
@@ -37,7 +38,12 @@ class Run:
     def __init__(self, folder: Path, **settings: str) -> None:
         self.port = int(settings.get("PORT", free_port()))
         clean = {key: value for key, value in os.environ.items() if key.lower() not in Settings.model_fields}
-        own = {"DATA_DIR": str(folder / "data"), "PORT": str(self.port), "PYTHONPATH": str(PROJECT_ROOT)}
+        own = {
+            "DATA_DIR": str(folder / "data"),
+            "PORT": str(self.port),
+            "PYTHONPATH": str(PROJECT_ROOT),
+            "WORKERS": "1",
+        }
         folder.mkdir(parents=True, exist_ok=True)
         self.process = subprocess.Popen(
             [sys.executable, "-m", "tests.standin_dev"],
@@ -104,6 +110,26 @@ def test_it_serves_tells_where_and_ends_all_it_started(start: Start, tmp_path: P
     assert is_closed(health["database"])
 
 
+def test_a_simulator_of_paypal_runs_beside_it_and_ends_with_it(start: Start, tmp_path: Path) -> None:
+    run = start().until_ready()
+    found = re.search(r"A simulator of PayPal: (http://127\.0\.0\.1:\d+)", run.output)
+    assert found is not None
+    with urlopen(found[1], timeout=5) as page:  # noqa: S310 - an address of this machine
+        assert b"No money is moved." in page.read()
+    chosen = dotenv_values(tmp_path / "one" / "data" / "dev.env")
+    assert chosen["PAYPAL_URL"] == found[1]
+    assert Path(str(chosen["PAYPAL_ROOTS"])).read_bytes().startswith(b"-----BEGIN CERTIFICATE-----")
+    assert run.interrupt() == 0
+    assert is_closed(found[1])
+    assert "PAYPAL_URL" not in dotenv_values(tmp_path / "one" / "data" / "dev.env")
+
+
+def test_where_paypal_is_set_up_already_no_simulator_runs(start: Start) -> None:
+    app = {"PAYPAL_CLIENT_ID": "app", "PAYPAL_CLIENT_SECRET": "whatever", "PAYPAL_WEBHOOK_ID": "WH1"}
+    run = start(**app).until_ready()
+    assert "simulator" not in run.output
+
+
 def test_the_printed_queries_fit_the_schema() -> None:
     schema = core_schema(build_schema())
     for query in first_queries(SignIn("north", "admin", "ada@demo.example", "a long demo password")):
@@ -145,10 +171,13 @@ def test_a_killed_runner_takes_everything_with_it(start: Start) -> None:
     assert is_closed(health["database"])
 
 
-def test_several_server_processes_answer_and_end(start: Start) -> None:
-    run = start(WORKERS="2").until_ready()
+@pytest.mark.parametrize("end", [signal.SIGINT, signal.SIGKILL], ids=["Ctrl-C", "killed"])
+@pytest.mark.parametrize("workers", ["2", ""], ids=["two", "one for each core"])
+def test_several_server_processes_answer_and_end(start: Start, workers: str, end: signal.Signals) -> None:
+    run = start(WORKERS=workers).until_ready()
     pids = {run.health()["pid"] for _ in range(50)}
-    assert run.interrupt() == 0
+    os.killpg(run.process.pid, end)
+    assert run.until_ended() == (0 if end is signal.SIGINT else -end)
     assert all(is_gone(pid) for pid in pids)
 
 

@@ -11,7 +11,7 @@ import pytest
 
 from app.config import PROJECT_ROOT, Settings
 from app.db.mongod import free_port
-from tests.conftest import TEST_SECRET
+from tests.conftest import TEST_ENCRYPTION_KEY, TEST_SECRET
 
 
 def _serve(*arguments: str, **settings: str) -> subprocess.CompletedProcess[str]:
@@ -19,6 +19,8 @@ def _serve(*arguments: str, **settings: str) -> subprocess.CompletedProcess[str]
         "PATH": os.environ["PATH"],
         "ENVIRONMENT": "test",
         "SESSION_SECRET": TEST_SECRET,
+        "ENCRYPTION_KEY": TEST_ENCRYPTION_KEY,
+        "AUDIT_SECRET": TEST_SECRET[::-1],
         "ROOT_DOMAIN": "localhost",
     }
     return subprocess.run(

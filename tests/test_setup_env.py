@@ -53,6 +53,20 @@ def test_an_interrupted_setup_is_begun_anew(tree: Path) -> None:
     assert "Setting up .venv" in _setup(tree).stdout
 
 
+def test_an_environment_that_is_a_link_is_refused_and_what_it_leads_to_stays(tree: Path, tmp_path: Path) -> None:
+    """Clearing it would empty an environment that other checkouts use."""
+    shared = tmp_path / "shared"
+    (shared / "bin").mkdir(parents=True)
+    (shared / "bin" / "tool").write_text("in use")
+    (tree / ".venv").symlink_to(shared)
+
+    result = _setup(tree)
+
+    assert result.returncode == 1
+    assert "is a link to" in result.stderr
+    assert (shared / "bin" / "tool").read_text() == "in use"
+
+
 def test_without_a_network_it_says_so(tree: Path) -> None:
     (tree / "requirements.lock").write_text(f"nowhere-to-be-had==1.0 --hash=sha256:{'0' * 64}\n")
     result = _setup(tree, **OFFLINE, PIP_CONFIG_FILE=os.devnull, PIP_FIND_LINKS="", PIP_EXTRA_INDEX_URL="")
@@ -91,6 +105,7 @@ def test_a_python_without_venv_says_what_to_install(
     crippled.chmod(0o755)
     monkeypatch.setattr(sys, "executable", str(crippled))
     monkeypatch.setattr(setup_env, "STAMP", tree / "no-stamp")
+    monkeypatch.setattr(setup_env, "VENV", tree / ".venv")
     monkeypatch.setattr(setup_env, "LOCK", tree / "requirements.lock")
     assert setup_env.main() == 1
     assert "apt-get install python3-venv" in capsys.readouterr().err

@@ -7,9 +7,10 @@ from collections import OrderedDict
 from bson import ObjectId
 from pymongo.asynchronous.client_session import AsyncClientSession
 
-from app.permissions import Permission
+from app.permissions import REPRESENTATIVE, Permission
 from app.tenancy.scope import Scope, open_scope
-from models import Membership, Role, RolePermission
+from models import Membership, Role, RolePermission, Staff
+from models.staff import StaffKind
 
 Rights = tuple[str, frozenset[Permission]]
 CACHE_SIZE = 10_000
@@ -28,18 +29,26 @@ async def rights_of(membership_id: ObjectId, version: int, role_id: ObjectId, sc
     rights = _cache.get(key)
     if rights is None:
         with open_scope(scope):
-            rights = _cache[key] = await _read(role_id)
+            rights = _cache[key] = await _read(membership_id, role_id)
         if len(_cache) > CACHE_SIZE:
             _cache.popitem(last=False)
     return rights
 
 
-async def _read(role_id: ObjectId) -> Rights:
+async def _read(membership_id: ObjectId, role_id: ObjectId) -> Rights:
     role = await Role.find_one({"_id": role_id})
     if role is None:
         return "", frozenset()
     documents = await RolePermission.find({"role_id": role_id}).to_list()
-    return role.name, frozenset().union(*(document.rights() for document in documents))
+    rights = frozenset[Permission]().union(*(document.rights() for document in documents))
+    return role.name, rights & REPRESENTATIVE.permissions if await _represents(membership_id) else rights
+
+
+async def _represents(membership_id: ObjectId) -> bool:
+    """Whether the member's profile is a medical representative's. Whatever changes its kind raises the version too."""
+    member = await Membership.guarded().find_one({"_id": membership_id}, {"user_id": 1})
+    kind = {"user_id": member["user_id"] if member else None, "kind": StaffKind.MEDICAL_REPRESENTATIVE.value}
+    return member is not None and await Staff.guarded().find_one(kind, {"_id": 1}) is not None
 
 
 async def renew_rights(clinic_id: ObjectId, role_id: ObjectId, session: AsyncClientSession) -> None:

@@ -2,26 +2,29 @@
 
 from __future__ import annotations
 
+import hashlib
 import secrets
 from dataclasses import dataclass, replace
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any
 
 from bson import ObjectId
 from pymongo import ReturnDocument
 from pymongo.asynchronous.client_session import AsyncClientSession
 
+from app.auth.operators import end_entries, with_office
 from app.auth.rights import rights_of
-from app.auth.tokens import Claims, tokens_of
+from app.auth.session_limits import SEEN_EVERY, is_over
+from app.auth.session_reads import LiveSession, live_session
+from app.auth.tokens import STAFF, StaffClaims, tokens_of
 from app.config import Settings
 from app.errors import Unauthenticated
 from app.permissions import Permission
+from app.tenancy.directory import at_clinic
 from app.tenancy.scope import Actor, Scope, TenantRef
 from models import Session, User
-from models.user import MembershipStatus, UserStatus
+from models.user import MembershipStatus
 from models.values import now
-
-SEEN_EVERY = timedelta(minutes=1)
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,37 +37,75 @@ class SignedIn:
 
 def token_of(session: Session, settings: Settings) -> str:
     """The token that names the session and lists the clinics it has entered."""
-    return tokens_of(settings.session_secret).sign(
-        session_id=session.id,
-        user_id=session.user_id,
-        token_version=session.token_version,
-        clinic_ids=session.clinic_ids,
-        issued_at=now(),
-        expires_at=session.expires_at,
-    )
+    claims = StaffClaims(session.id, session.user_id, session.token_version, frozenset(session.clinic_ids))
+    return tokens_of(settings, STAFF).sign(claims, issued_at=now(), expires_at=session.expires_at)
+
+
+def handle_of(session_id: str) -> str:
+    """What a session is called where it is shown. Its real name, which a token carries, cannot be had from it."""
+    return hashlib.blake2b(session_id.encode(), digest_size=12, person=b"session-handle").hexdigest()
 
 
 async def open_session(
-    user: User, settings: Settings, *, clinic: TenantRef | None, address: str, device: str
+    user: User,
+    settings: Settings,
+    *,
+    clinic: TenantRef | None,
+    address: str,
+    device: str,
+    second_factor: bool = False,
+    confined: bool = False,
 ) -> SignedIn:
-    """Starts a session under a new name; it enters `clinic` at once when given."""
+    """Starts a session under a new name; it enters `clinic` at once when given.
+
+    `second_factor` says whether the person showed more than a password just now. `confined` keeps it to `clinic`
+    alone, for one that the clinic's own identity provider vouches for.
+    """
+    if confined and clinic is None:
+        raise ValueError("a session is confined to a clinic")
+    moment = now()
     session = Session(
-        id=secrets.token_urlsafe(24),
+        id=_new_name(),
         user_id=user.id,
         token_version=user.token_version,
         clinic_ids=[clinic.id] if clinic else [],
-        expires_at=now() + timedelta(days=settings.session_days),
+        created_at=moment,
+        last_seen_at=moment,
+        expires_at=moment + timedelta(days=settings.session_days),
         address=address,
         device=device[:200],
+        only_clinic_id=clinic.id if clinic and confined else None,
+        second_factor_at=moment if second_factor else None,
     )
     await session.insert()
     return SignedIn(session, token_of(session, settings))
 
 
+async def renew_session(session_id: str, settings: Settings, *, session: AsyncClientSession) -> SignedIn:
+    """Ends every session of the person and puts a new one in the place of this: under a new name, with the second
+    factor that they just showed, at the clinics that it had entered, and over no later than it was.
+
+    Raises UNAUTHENTICATED when it was ended meanwhile.
+    """
+    former = await Session.find_one({"_id": session_id, "revoked_at": None}, session=session)
+    if former is None:
+        raise Unauthenticated
+    await end_all_sessions(former.user_id, session=session)
+    moment = now()
+    changes = {"id": _new_name(), "token_version": former.token_version + 1, "last_seen_at": moment}
+    renewed = former.model_copy(update={**changes, "second_factor_at": moment})
+    await renewed.insert(session=session)
+    return SignedIn(renewed, token_of(renewed, settings))
+
+
+def _new_name() -> str:
+    return secrets.token_urlsafe(24)
+
+
 async def enter_clinic(session_id: str, clinic: TenantRef, settings: Settings) -> SignedIn:
     """Adds a clinic to those that the session has entered. The caller has checked the membership."""
     row = await Session.get_pymongo_collection().find_one_and_update(
-        {"_id": session_id, "revoked_at": None},
+        {"_id": session_id, "revoked_at": None, "only_clinic_id": {"$in": [None, clinic.id]}},
         {"$addToSet": {"clinic_ids": clinic.id}},
         return_document=ReturnDocument.AFTER,
     )
@@ -79,6 +120,7 @@ async def end_session(session_id: str) -> None:
     await Session.get_pymongo_collection().update_one(
         {"_id": session_id, "revoked_at": None}, {"$set": {"revoked_at": now()}}
     )
+    await end_entries({"session_id": session_id})
 
 
 async def end_all_sessions(user_id: ObjectId, *, session: AsyncClientSession | None = None) -> None:
@@ -87,84 +129,72 @@ async def end_all_sessions(user_id: ObjectId, *, session: AsyncClientSession | N
     await Session.get_pymongo_collection().update_many(
         {"user_id": user_id, "revoked_at": None}, {"$set": {"revoked_at": now()}}, session=session
     )
+    await end_entries({"user_id": user_id}, session=session)
+
+
+async def end_vouched_sessions(clinic_id: ObjectId, *, session: AsyncClientSession) -> None:
+    """Ends every session that the clinic's identity provider vouched for."""
+    await Session.get_pymongo_collection().update_many(
+        {"only_clinic_id": clinic_id, "revoked_at": None}, {"$set": {"revoked_at": now()}}, session=session
+    )
 
 
 async def identify(token: str, scope: Scope, settings: Settings) -> Scope | None:
     """The scope with its actor, or None when the token names no living session.
 
-    One read brings session, person and membership at this clinic as they are now, so removing somebody or
-    lowering their role holds from the next request on, in every process.
+    Session, person, membership and the clinic's policy are read as they are now, by a read that began after this call
+    and that all who ask meanwhile share: removing somebody, lowering their role or asking for a second factor holds
+    from the next request on, in every process. Raises TENANT_NOT_FOUND when the clinic was suspended.
     """
-    claims = tokens_of(settings.session_secret).read(token)
+    claims = tokens_of(settings, STAFF).read(token)
     if claims is None:
         return None
-    row = await _live(claims, scope.tenant)
-    if row is None:
+    live = await live_session(claims, scope.tenant)
+    moment = now()
+    if live is None or is_over(live.session, live.clinic.policy if live.clinic else None, settings, moment):
         return None
-    await _mark_seen(row)
-    return await _with_actor(scope, claims, row)
+    await _mark_seen(live.session, moment)
+    known = await _with_actor(at_clinic(scope, live.clinic), claims, live)
+    return known if lacks_second_factor(known) else await with_office(known)
 
 
-async def _live(claims: Claims, clinic: TenantRef | None) -> dict[str, Any] | None:
-    """The session's row with `user` and `membership` embedded, if both session and person are in order."""
-    cursor = await Session.get_pymongo_collection().aggregate(
-        [
-            {"$match": {"_id": claims.session_id, "user_id": claims.user_id, "revoked_at": None}},
-            {
-                "$lookup": {
-                    "from": "users",
-                    "localField": "user_id",
-                    "foreignField": "_id",
-                    "pipeline": [{"$project": {"name": 1, "email": 1, "status": 1, "token_version": 1}}],
-                    "as": "user",
-                }
-            },
-            {
-                "$lookup": {
-                    "from": "memberships",
-                    "localField": "user_id",
-                    "foreignField": "user_id",
-                    "pipeline": [
-                        {"$match": {"clinic_id": clinic.id if clinic else None}},
-                        {"$project": {"role_id": 1, "status": 1, "version": 1}},
-                    ],
-                    "as": "membership",
-                }
-            },
-        ]
-    )
-    rows: list[dict[str, Any]] = await cursor.to_list()
-    row = rows[0] if rows else None
-    if row is None or row["expires_at"] <= now() or not row["user"]:
-        return None
-    row["user"] = row["user"][0]
-    row["membership"] = row["membership"][0] if row["membership"] else None
-    user = row["user"]
-    if user["status"] != UserStatus.ACTIVE or not user["token_version"] == row["token_version"] == claims.token_version:
-        return None
-    return row
+def lacks_second_factor(scope: Scope) -> bool:
+    """Whether the clinic of the scope asks for a second factor that the actor's session has not."""
+    needed = scope.tenant is not None and scope.tenant.policy.second_factor
+    return needed and scope.actor is not None and not scope.actor.second_factor
 
 
-async def _mark_seen(row: dict[str, Any]) -> None:
-    if now() - row["last_seen_at"] > SEEN_EVERY:
-        await Session.get_pymongo_collection().update_one({"_id": row["_id"]}, {"$set": {"last_seen_at": now()}})
+async def _mark_seen(row: dict[str, Any], moment: datetime) -> None:
+    """Stores now and then that the session was used, once for all requests that were answered by one read.
+
+    They go on with the row as it will be stored, so that each is judged as if it came after the one that wrote."""
+    rest = moment - row["last_seen_at"]
+    if rest > SEEN_EVERY:
+        seen = {"last_seen_at": moment, "longest_rest": max(int(rest.total_seconds()), row.get("longest_rest", 0))}
+        row.update(seen)
+        await Session.get_pymongo_collection().update_one({"_id": row["_id"], "revoked_at": None}, {"$max": seen})
 
 
-async def _with_actor(scope: Scope, claims: Claims, row: dict[str, Any]) -> Scope:
-    user, membership = row["user"], row["membership"]
-    entered = scope.tenant is not None and scope.tenant.id in claims.clinic_ids and scope.tenant.id in row["clinic_ids"]
-    works_here = membership is not None and membership["status"] == MembershipStatus.ACTIVE
+async def _with_actor(scope: Scope, claims: StaffClaims, live: LiveSession) -> Scope:
+    row, user, tenant = live.session, live.user, scope.tenant
+    member = live.membership if live.membership and live.membership["status"] == MembershipStatus.ACTIVE else None
+    second_factor = row.get("second_factor_at") is not None
+    entered = tenant is not None and tenant.id in claims.clinic_ids and tenant.id in row["clinic_ids"]
+    suffices = second_factor or tenant is None or not tenant.policy.second_factor
+    enters = entered and suffices and member is not None
     role: str | None = None
     permissions: frozenset[Permission] = frozenset()
-    if entered and works_here:
-        role, permissions = await rights_of(membership["_id"], membership["version"], membership["role_id"], scope)
+    if member is not None and enters:
+        role, permissions = await rights_of(member["_id"], member["version"], member["role_id"], scope)
     actor = Actor(
         user_id=user["_id"],
         session_id=row["_id"],
         name=user["name"],
         email=user["email"],
-        membership_id=membership["_id"] if works_here else None,
+        membership_id=member["_id"] if member is not None else None,
         role=role,
         permissions=permissions,
+        second_factor=second_factor,
+        confined=row.get("only_clinic_id") is not None,
     )
-    return replace(scope, actor=actor, mismatch=scope.tenant is not None and not (entered and works_here))
+    return replace(scope, actor=actor, mismatch=tenant is not None and not enters)

@@ -11,13 +11,12 @@ from uuid import uuid4
 
 import pymongo
 from bson import ObjectId, json_util
-from pymongo import AsyncMongoClient
-from pymongo.errors import CollectionInvalid, OperationFailure
+from pymongo.errors import CollectionInvalid, DuplicateKeyError, OperationFailure
 
-from app.config import Settings
+from app.db.migrations import MIGRATIONS
 from app.tenancy.kinds import ARCHIVED_FIELD, SHARED_FIELD, TENANT_FIELD, Kind, kind_of
 from app.tenancy.scope import Database, Scope, open_scope
-from models import ALL_DOCUMENTS
+from models import ALL_DOCUMENTS, Role
 from models.base import GuardedDocument
 from models.values import now
 
@@ -65,34 +64,35 @@ class Wanted:
 
 
 async def apply_schema(
-    client: AsyncMongoClient[dict[str, Any]],
-    settings: Settings,
+    place: Database,
     *,
     check: bool = False,
     documents: Sequence[type[GuardedDocument]] | None = None,
-    database: Database | None = None,
     tenant_id: ObjectId | None = None,
     force: bool = False,
+    look_only: bool = False,
 ) -> SchemaReport:
     """Makes a database what the models say, or with `check` only reports the drift.
 
-    `database` defaults to the shared one. With `tenant_id` it is that clinic's own database: no platform
-    collections, and validators that admit that clinic alone. Unexpected indexes are reported, never dropped. When
-    the recorded fingerprint matches, one read is all that happens, unless `force`. Raises `SchemaError` when a
-    unique index cannot be built.
+    With `tenant_id` it is that clinic's own database: no platform collections, and validators that admit that clinic
+    alone. Unexpected indexes are reported, never dropped. When the recorded fingerprint matches, one read is all that
+    happens, unless `force`; with `look_only` in any case. Raises `SchemaError` when a unique index cannot be built.
+
+    A database without any clinic has nothing to migrate: every step counts as done there.
     """
-    place = database if database is not None else client[settings.mongodb_database]
     plan = [wanted(document, tenant_id) for document in (documents or ALL_DOCUMENTS) if _belongs(document, tenant_id)]
     report = SchemaReport(place.name, fingerprint(plan))
     if not check and not force:
         recorded = await place[STATE].find_one({"_id": "schema"})
         if recorded is not None and recorded["fingerprint"] == report.fingerprint:
             report.known = True
+        if report.known or look_only:
             return report
     with open_scope(Scope(request_id=uuid4().hex, system_reason="schema")), pymongo.timeout(None):
+        fresh = not check and await _is_fresh(place)
         await _compare(place, plan, report, change=not check)
         if not check:
-            await _record(place, report)
+            await _record(place, report, fresh=fresh)
     return report
 
 
@@ -105,14 +105,14 @@ def wanted(document: type[GuardedDocument], tenant_id: ObjectId | None = None) -
     models = getattr(document.Settings, "indexes", ())
     indexes = {index.document["name"]: dict(index.document) for index in models}
     kind = kind_of(document.guarded_name())
-    return Wanted(document.guarded_name(), _validator(kind, tenant_id), indexes)
+    return Wanted(document.guarded_name(), _validator(kind, tenant_id, document.database_rules), indexes)
 
 
-def _validator(kind: Kind | None, tenant_id: ObjectId | None) -> dict[str, Any]:
+def _validator(kind: Kind | None, tenant_id: ObjectId | None, rules: Mapping[str, Any]) -> dict[str, Any]:
     tenant: dict[str, Any] = {"bsonType": "objectId"} if tenant_id is None else {"enum": [tenant_id]}
     several = {"bsonType": "array", "uniqueItems": True, "items": tenant}
     if kind is Kind.TENANT:
-        return _schema(TENANT_FIELD, {TENANT_FIELD: tenant})
+        return _schema(TENANT_FIELD, {TENANT_FIELD: tenant, **rules})
     if kind is Kind.SHARED:
         return _schema(SHARED_FIELD, {SHARED_FIELD: {**several, "minItems": 1}, ARCHIVED_FIELD: several})
     return {}
@@ -122,15 +122,43 @@ def _schema(required: str, properties: Mapping[str, Any]) -> dict[str, Any]:
     return {"$jsonSchema": {"bsonType": "object", "required": [required], "properties": dict(properties)}}
 
 
+def without_clinic(document: type[GuardedDocument]) -> dict[str, Any]:
+    """Filter: documents from before there were clinics, or with something else than an id where their clinic stands.
+
+    The validators keep such out, and say nothing of those that were there before them.
+    """
+    if kind_of(document.guarded_name()) is Kind.SHARED:
+        return {SHARED_FIELD: {"$not": {"$elemMatch": {"$type": "objectId"}}}}
+    return {"$expr": {"$ne": [{"$type": f"${TENANT_FIELD}"}, "objectId"]}}
+
+
 def fingerprint(plan: Sequence[Wanted]) -> str:
     """The same for the same plan, in every process."""
     parts = [[part.name, part.validator, part.indexes] for part in sorted(plan, key=lambda part: part.name)]
     return sha256(json_util.dumps(parts).encode()).hexdigest()
 
 
-async def _record(place: Database, report: SchemaReport) -> None:
+async def _record(place: Database, report: SchemaReport, *, fresh: bool) -> None:
+    if fresh:
+        await _nothing_to_migrate(place)
     seen = {"fingerprint": report.fingerprint, "applied_at": now(), "changes": report.changes}
     await place[STATE].update_one({"_id": "schema"}, {"$set": seen}, upsert=True)
+
+
+async def _is_fresh(place: Database) -> bool:
+    """Whether nobody has worked in the database yet: each clinic has roles."""
+    if await place[STATE].find_one({"_id": "schema"}, {"_id": 1}) is not None:
+        return False
+    return await place[Role.guarded_name()].find_one({}, {"_id": 1}) is None
+
+
+async def _nothing_to_migrate(place: Database) -> None:
+    """Notes every step that there is as done."""
+    moment = now()
+    done = {"started_at": moment, "ended_at": moment, "changed": 0, "tries": 0}
+    for step in MIGRATIONS:
+        with suppress(DuplicateKeyError):  # another process made it at the same moment
+            await place[STATE].insert_one({"_id": step.number, "name": step.name, **done})
 
 
 async def _compare(place: Database, plan: Sequence[Wanted], report: SchemaReport, *, change: bool) -> None:
@@ -141,7 +169,7 @@ async def _compare(place: Database, plan: Sequence[Wanted], report: SchemaReport
             await _missing_collection(place, part, report, change=change)
         elif found.get("options", {}).get("validator", {}) != part.validator:
             await _different_validator(place, part, report, change=change)
-        if found is not None or change:
+        if found is not None:
             await _compare_indexes(place, part, report, change=change)
 
 
@@ -149,9 +177,13 @@ async def _missing_collection(place: Database, part: Wanted, report: SchemaRepor
     if not change:
         report.drift.append(Drift(part.name, "collection", "missing"))
         return
-    with suppress(CollectionInvalid):  # another process was faster, with the same plan
-        await place.create_collection(part.name)
-    await _set_validator(place, part)
+    options: dict[str, Any] = {"validator": part.validator} if part.validator else {}
+    try:
+        await place.create_collection(part.name, **options)
+    except CollectionInvalid:  # another process was faster, with the same plan
+        await _set_validator(place, part)
+    if part.indexes:
+        await place.command("createIndexes", part.name, indexes=[dict(index) for index in part.indexes.values()])
     report.changes.append(f"created collection {part.name}")
 
 
@@ -202,10 +234,21 @@ async def _build(place: Database, collection: str, index: Mapping[str, Any], *, 
         if error.code != DUPLICATE_KEY:
             raise
         fields = ", ".join(index["key"])
+        mend = "Remove the duplicates, then run this again."
+        if await _has_legacy(place, collection):
+            mend = "Some have no clinic: run python -m scripts.migrate_legacy first, which puts the schema on as well."
         raise SchemaError(
             f"The unique index {index['name']} cannot be built on {collection}: some documents have the same "
-            f"{fields}. Remove the duplicates, then run this again."
+            f"{fields}. {mend}"
         ) from None
+
+
+async def _has_legacy(place: Database, collection: str) -> bool:
+    """Whether documents without a clinic are in the way in a clinics' collection."""
+    for document in ALL_DOCUMENTS:
+        if document.guarded_name() == collection and kind_of(collection) is not Kind.PLATFORM:
+            return await place[collection].find_one(without_clinic(document), {"_id": 1}) is not None
+    return False
 
 
 async def is_current(place: Database) -> bool:

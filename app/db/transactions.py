@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+import asyncio
+import time
+from collections.abc import Awaitable, Callable, Hashable
 from typing import TypeVar
+from weakref import WeakKeyDictionary, WeakValueDictionary
 
 import pymongo
+import structlog
 from pymongo import ReadPreference, WriteConcern
 from pymongo.asynchronous.client_session import AsyncClientSession
 from pymongo.errors import PyMongoError
@@ -16,17 +20,31 @@ from app.tenancy.scope import scope_or_none
 from models.platform_audit import PlatformAudit
 
 T = TypeVar("T")
+Callback = Callable[[], Awaitable[object]]
+
+log = structlog.get_logger(__name__)
+_after_commit: WeakKeyDictionary[AsyncClientSession, dict[Hashable, Callback]] = WeakKeyDictionary()
+_turns: WeakValueDictionary[Hashable, asyncio.Lock] = WeakValueDictionary()
 
 MAX_TRIES = 10
 MAX_SECONDS = 10.0
+PATIENCE = 90.0
+"""Longer than a transaction may stay open where the database has no other limit."""
 
 
-async def in_transaction(work: Callable[[AsyncClientSession], Awaitable[T]]) -> T:
+def after_commit(session: AsyncClientSession, name: Hashable, callback: Callback) -> None:
+    """Runs `callback` once the transaction of `session` is committed, once per name. It must be safe to leave undone:
+    its failure is logged and changes nothing about the transaction."""
+    _after_commit.setdefault(session, {})[name] = callback
+
+
+async def in_transaction(work: Callable[[AsyncClientSession], Awaitable[T]], *, seconds: float = MAX_SECONDS) -> T:
     """Runs `work(session)` in one transaction (snapshot reads, majority writes) and returns what it returns.
 
     `work` may run several times, so it must do nothing but database work with that session. Reads in a snapshot
     do not lock: check and act by unique index or compare-and-set. Raises what `work` raises, and `Unavailable`
-    when other transactions stay in the way for `MAX_TRIES` tries or `MAX_SECONDS` seconds.
+    when other transactions stay in the way for `MAX_TRIES` tries or `seconds` seconds, for which work that touches very
+    many documents may ask for more; the server ends a transaction after a minute.
     """
     tries = 0
 
@@ -35,21 +53,63 @@ async def in_transaction(work: Callable[[AsyncClientSession], Awaitable[T]]) -> 
         tries += 1
         if tries > MAX_TRIES:
             raise Unavailable
+        _after_commit.pop(session, None)
         return await work(session)
 
     scope = scope_or_none()
     database = scope.database if scope is not None else None
     client = (database if database is not None else PlatformAudit.home_database()).client
     try:
-        with pymongo.timeout(MAX_SECONDS):
+        with pymongo.timeout(seconds):
             async with client.start_session() as session:
-                return await session.with_transaction(
+                result = await session.with_transaction(
                     once,
                     read_concern=ReadConcern("snapshot"),
                     write_concern=WriteConcern("majority"),
                     read_preference=ReadPreference.PRIMARY,
                 )
+                await _run_callbacks(session)
+                return result
     except PyMongoError as error:
         if error.has_error_label("TransientTransactionError"):
             raise Unavailable from error
         raise
+
+
+async def patiently(work: Callable[[AsyncClientSession], Awaitable[T]]) -> T:
+    """As `in_transaction`, for commands that may have been killed before: waits, at most `PATIENCE` seconds, for the
+    database to end what a killed run has left open on the same documents."""
+    until = time.monotonic() + PATIENCE
+    while True:
+        try:
+            return await in_transaction(work)
+        except Unavailable:
+            if time.monotonic() > until:
+                raise
+            await asyncio.sleep(1)
+
+
+async def in_turn(key: Hashable, work: Callable[[AsyncClientSession], Awaitable[T]]) -> T:
+    """As `in_transaction`, for work on one document that many may want at once: those of this process and clinic who
+    name the same `key` go one after another, so that they do not use up each other's tries. Nothing rests on that:
+    other processes are kept off by the transaction alone. Raises `Unavailable` when it takes too long."""
+    scope = scope_or_none()
+    own = scope.tenant.id if scope is not None and scope.tenant is not None else None
+    lock = _turns.setdefault((own, key), asyncio.Lock())
+    try:
+        async with asyncio.timeout(MAX_SECONDS):
+            await lock.acquire()
+    except TimeoutError:
+        raise Unavailable from None
+    try:
+        return await in_transaction(work)
+    finally:
+        lock.release()
+
+
+async def _run_callbacks(session: AsyncClientSession) -> None:
+    for name, callback in _after_commit.pop(session, {}).items():
+        try:
+            await callback()
+        except Exception as error:
+            log.warning("something is left to do after a commit", what=str(name), exc_info=error)

@@ -1,4 +1,4 @@
-"""Where each field of a type comes from: stored, computed or related.
+"""Where each field of a type comes from: stored, computed, related or loaded.
 
 Rows are plain dicts as MongoDB returned them. Because every field says which columns it needs, a list reads
 the columns that were asked for and no others, and a plan of the whole operation can be made before it runs.
@@ -6,7 +6,7 @@ the columns that were asked for and no others, and a plan of the whole operation
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeVar, dataclass_transform
 
@@ -46,6 +46,24 @@ class Related:
     foreign: str
     target: Callable[[], type]
     many: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class RelatedPage:
+    """A page of the rows of another collection whose `foreign` column equals this row's id."""
+
+    foreign: str
+    target: Callable[[], type]
+    sort: Sequence[tuple[str, int]]
+    key: str = "_id"
+
+
+@dataclass(frozen=True, slots=True)
+class Loaded:
+    """Values that are no rows: `load` answers for all keys of a level at once."""
+
+    key: str
+    load: Callable[[list[Any]], Awaitable[Mapping[Any, Any]]]
 
 
 def output(value: Any) -> Any:
@@ -101,6 +119,31 @@ class RelatedField(StrawberryField):
         return await info.context.loaders.related(info, declared, key)
 
 
+class LoadedField(StrawberryField):
+    """Loads a value by key, in one batch with those of its sibling rows."""
+
+    @property
+    def is_basic_field(self) -> bool:
+        return False
+
+    @property
+    def is_async(self) -> bool:
+        return True
+
+    @override
+    async def get_result(self, source: Any, info: Any, args: list[Any], kwargs: dict[str, Any]) -> Any:
+        declared: Loaded = self.metadata["source"]
+        key = source.get(declared.key)
+        if key is None:
+            return None
+
+        async def batch(keys: list[Any]) -> list[Any]:
+            found = await declared.load(keys)
+            return [found.get(key) for key in keys]
+
+        return await info.context.loaders.load(declared.load, batch, key)
+
+
 def stored(column: str = "", *, description: str) -> Any:
     """A field that is a column: the one of its own name unless `column` names another."""
     return StoredField(description=description, metadata={"source": Stored(column)})
@@ -120,6 +163,11 @@ def related(target: Callable[[], type], *, key: str, foreign: str = "_id", many:
     return RelatedField(description=description, metadata={"source": source})
 
 
+def loaded(key: str, *, by: Callable[[list[Any]], Awaitable[Mapping[Any, Any]]], description: str) -> Any:
+    """A field whose values `by` finds for all keys (the column `key`) at once."""
+    return LoadedField(description=description, metadata={"source": Loaded(key, by)})
+
+
 @dataclass(frozen=True, slots=True)
 class RowSpec:
     """What a row type stands for: its document, and the permission that reading it needs (None: its parent's)."""
@@ -128,7 +176,7 @@ class RowSpec:
     read: Permission | None
 
 
-@dataclass_transform(kw_only_default=True, field_specifiers=(stored, computed, related))
+@dataclass_transform(kw_only_default=True, field_specifiers=(stored, computed, related, loaded))
 def row_type(
     name: str, *, model: type[Document] | None = None, read: Permission | None = None, description: str
 ) -> Callable[[T], T]:

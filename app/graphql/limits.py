@@ -6,18 +6,22 @@ double at each level costs no more to refuse than its own text is long.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from graphql import (
+    ArgumentNode,
     DocumentNode,
     FieldNode,
+    FloatValueNode,
     FragmentDefinitionNode,
     FragmentSpreadNode,
     InlineFragmentNode,
     IntValueNode,
     ListValueNode,
+    NameNode,
+    Node,
     ObjectValueNode,
     OperationDefinitionNode,
     SelectionNode,
@@ -41,6 +45,16 @@ class Bounds:
     fragments: int = 100
     root_fields: int = 20
     value_depth: int = 12
+    values: int = 250
+    """Within one argument. Whatever is wrong with it, its whole text is part of each complaint."""
+    operations: int = 20
+    variables: int = 100
+    name: int = 200
+    digits: int = 50
+    pairs: int = 4_000
+    """Pairs of fields with one name in one place of the answer: validation compares each with each."""
+    steps: int = 20_000
+    """Selections that are looked at to find those pairs, fragments opened up."""
     cost: int = 250_000
     """Fields of the answer, with each list as long as it may get."""
 
@@ -78,13 +92,33 @@ class Measure:
         return Measure(self.depth + 1, self.fields + 1, aliases, directives, 1, 1 + rows * self.cost)
 
 
-class _Measurer:
+class Measurer:
+    """Measures selections, and judges what stands in them on the way: values, directives and names.
+
+    `steps` counts what was looked at; it grows with the text of a document and not with what it opens up to.
+    """
+
     def __init__(self, document: DocumentNode, bounds: Bounds) -> None:
-        definitions = document.definitions
-        self._fragments = {n.name.value: n for n in definitions if isinstance(n, FragmentDefinitionNode)}
+        self.fragments = {n.name.value: n for n in document.definitions if isinstance(n, FragmentDefinitionNode)}
+        self.steps = 0
+        self._values = 0
         self._measured: dict[str, Measure] = {}
         self._open: set[str] = set()
         self._bounds = bounds
+
+    def definition(self, node: FragmentDefinitionNode | OperationDefinitionNode) -> Measure:
+        """The measure of an operation or of a fragment by itself. Raises QUERY_TOO_COMPLEX for a wrong head."""
+        self._name(node.name)
+        directives = self._directives(node)
+        if isinstance(node, OperationDefinitionNode):
+            variables = node.variable_definitions or ()
+            _refuse_over("variables", len(variables), self._bounds.variables)
+            for variable in variables:
+                self._name(variable.variable.name)
+                directives += self._directives(variable)
+                if variable.default_value is not None:
+                    self._argument(variable.default_value)
+        return self.selection_set(node.selection_set, 1).beside(Measure(directives=directives))
 
     def selection_set(self, node: SelectionSetNode | None, level: int) -> Measure:
         if level > 4 * self._bounds.depth:
@@ -95,10 +129,11 @@ class _Measurer:
         return total
 
     def _selection(self, node: SelectionNode, level: int) -> Measure:
-        directives = len(node.directives or ())
+        self.steps += 1
+        directives = self._directives(node)
         if isinstance(node, FieldNode):
-            for argument in node.arguments or ():
-                self._value(argument.value, 1)
+            self._name(node.alias or node.name)
+            self._arguments(node.arguments)
             below = self.selection_set(node.selection_set, level + 1)
             return below.under(alias=node.alias is not None, directives=directives, rows=_rows(node))
         if isinstance(node, InlineFragmentNode):
@@ -108,15 +143,34 @@ class _Measurer:
         raise QueryTooComplex("The query has a selection of an unknown kind.")
 
     def _fragment(self, name: str, level: int) -> Measure:
-        if name in self._open or name not in self._fragments:
+        if name in self._open or name not in self.fragments:
             return Measure()  # a cycle or an unknown name: validation says so, with its place
         if name not in self._measured:
             self._open.add(name)
-            self._measured[name] = self.selection_set(self._fragments[name].selection_set, level + 1)
+            self._measured[name] = self.selection_set(self.fragments[name].selection_set, level + 1)
             self._open.discard(name)
         return self._measured[name]
 
+    def _directives(self, node: Node) -> int:
+        found = getattr(node, "directives", None) or ()
+        for directive in found:
+            self._name(directive.name)
+            self._arguments(directive.arguments)
+        return len(found)
+
+    def _arguments(self, nodes: Iterable[ArgumentNode] | None) -> None:
+        for argument in nodes or ():
+            self._name(argument.name)
+            self._argument(argument.value)
+
+    def _argument(self, node: ValueNode) -> None:
+        self._values = 0
+        self._value(node, 1)
+
     def _value(self, node: ValueNode, level: int) -> None:
+        self.steps += 1
+        self._values += 1
+        _refuse_over("values in one argument", self._values, self._bounds.values)
         if level > self._bounds.value_depth:
             raise QueryTooComplex(f"An argument is nested deeper than {self._bounds.value_depth} levels.")
         if isinstance(node, ListValueNode):
@@ -124,7 +178,55 @@ class _Measurer:
                 self._value(value, level + 1)
         elif isinstance(node, ObjectValueNode):
             for field in node.fields:
+                self._name(field.name)
                 self._value(field.value, level + 1)
+        elif isinstance(node, IntValueNode | FloatValueNode) and len(node.value) > self._bounds.digits:
+            raise QueryTooComplex(f"A number in the query is longer than {self._bounds.digits} characters.")
+
+    def _name(self, node: NameNode | None) -> None:
+        if node is not None and len(node.value) > self._bounds.name:
+            raise QueryTooComplex(f"A name in the query is longer than {self._bounds.name} characters.")
+
+
+class Collisions:
+    """Counts the pairs of fields that share a place in the answer, which validation compares one with another.
+
+    For documents whose opened-up size is within bounds already. `steps` counts what was looked at.
+    """
+
+    def __init__(self, fragments: Mapping[str, FragmentDefinitionNode], bounds: Bounds) -> None:
+        self._fragments = fragments
+        self._bounds = bounds
+        self._pairs = 0
+        self.steps = 0
+        self.reached: set[str] = set()
+
+    def count(self, *nodes: SelectionSetNode | None) -> None:
+        """Counts at one place of the answer, whose selections are `nodes`, and at those below it."""
+        found: dict[str, list[SelectionSetNode | None]] = {}
+        for node in nodes:
+            self._collect(node, found, frozenset())
+        for below in found.values():
+            self._pairs += len(below) * (len(below) - 1) // 2
+            _refuse_over("fields of the same name in one place", self._pairs, self._bounds.pairs)
+            if any(below):
+                self.count(*below)
+
+    def _collect(
+        self, node: SelectionSetNode | None, found: dict[str, list[SelectionSetNode | None]], above: frozenset[str]
+    ) -> None:
+        for selection in node.selections if node else ():
+            self.steps += 1
+            _refuse_over("spread fragments", self.steps, self._bounds.steps)
+            if isinstance(selection, FieldNode):
+                found.setdefault((selection.alias or selection.name).value, []).append(selection.selection_set)
+            elif isinstance(selection, InlineFragmentNode):
+                self._collect(selection.selection_set, found, above)
+            elif isinstance(selection, FragmentSpreadNode):
+                name = selection.name.value
+                if name in self._fragments and name not in above:
+                    self.reached.add(name)
+                    self._collect(self._fragments[name].selection_set, found, above | {name})
 
 
 def _rows(node: FieldNode) -> int:
@@ -155,22 +257,35 @@ def check_variables(variables: Mapping[str, Any]) -> None:
         waiting.extend(inner)
 
 
-def check_document(document: DocumentNode) -> None:
-    """Raises QUERY_TOO_COMPLEX, naming the bound, when the document goes over one."""
+def check_document(document: DocumentNode) -> int:
+    """Raises QUERY_TOO_COMPLEX, naming the bound, when the document goes over one. Returns the steps that it took."""
     bounds = INTROSPECTION_BOUNDS if _is_introspection(document) else BOUNDS
-    fragments = sum(isinstance(node, FragmentDefinitionNode) for node in document.definitions)
-    _refuse_over("fragments", fragments, bounds.fragments)
-    measurer = _Measurer(document, bounds)
-    for node in document.definitions:
-        if isinstance(node, FragmentDefinitionNode | OperationDefinitionNode):
-            measure = measurer.selection_set(node.selection_set, 1)
-            _refuse_over("levels", measure.depth, bounds.depth)
-            _refuse_over("fields", measure.fields, bounds.fields)
-            _refuse_over("aliases", measure.aliases, bounds.aliases)
-            _refuse_over("rows times fields", measure.cost, bounds.cost)
-            _refuse_over("directives", measure.directives + len(node.directives or ()), bounds.directives)
-            if isinstance(node, OperationDefinitionNode):
-                _refuse_over("root fields", measure.width, bounds.root_fields)
+    heads = [
+        node for node in document.definitions if isinstance(node, FragmentDefinitionNode | OperationDefinitionNode)
+    ]
+    operations = [node for node in heads if isinstance(node, OperationDefinitionNode)]
+    _refuse_over("fragments", len(heads) - len(operations), bounds.fragments)
+    _refuse_over("operations", len(operations), bounds.operations)
+    measurer = Measurer(document, bounds)
+    for node in heads:
+        measure = measurer.definition(node)
+        _refuse_measure(measure, bounds)
+        if isinstance(node, OperationDefinitionNode):
+            _refuse_over("root fields", measure.width, bounds.root_fields)
+    collisions = Collisions(measurer.fragments, bounds)
+    for node in operations:
+        collisions.count(node.selection_set)
+    for name in measurer.fragments.keys() - collisions.reached:
+        collisions.count(measurer.fragments[name].selection_set)
+    return measurer.steps + collisions.steps
+
+
+def _refuse_measure(measure: Measure, bounds: Bounds) -> None:
+    _refuse_over("levels", measure.depth, bounds.depth)
+    _refuse_over("fields", measure.fields, bounds.fields)
+    _refuse_over("aliases", measure.aliases, bounds.aliases)
+    _refuse_over("rows times fields", measure.cost, bounds.cost)
+    _refuse_over("directives", measure.directives, bounds.directives)
 
 
 def _refuse_over(what: str, found: int, most: int) -> None:

@@ -29,13 +29,19 @@ def refuse_nulls(schema: GraphQLSchema) -> None:
     for root in filter(None, (schema.query_type, schema.mutation_type, schema.subscription_type)):
         for field in root.fields.values():
             types = {name: argument.type for name, argument in field.args.items()}
-            inputs = {name: taken for name, taken in types.items() if _is_object(taken)}
+            inputs = {name: taken for name, taken in types.items() if _may_be_wrong(taken)}
             if inputs and field.resolve is not None:
                 field.resolve = _checked(field.resolve, inputs)
 
 
-def _is_object(taken: GraphQLInputType) -> bool:
-    return isinstance(get_named_type(taken), GraphQLInputObjectType)
+def _may_be_wrong(taken: GraphQLInputType, above: frozenset[str] = frozenset()) -> bool:
+    """Whether somewhere in values of this type a null is forbidden that GraphQL lets pass."""
+    named = get_named_type(taken)
+    if not isinstance(named, GraphQLInputObjectType) or named.name in above:
+        return False
+    return any(
+        _needs_value(field) or _may_be_wrong(field.type, above | {named.name}) for field in named.fields.values()
+    )
 
 
 def _checked(resolve: Callable[..., Any], inputs: Inputs) -> Callable[..., Any]:

@@ -5,8 +5,8 @@ from __future__ import annotations
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from app.http.failures import BadRequest, HeadersTooLarge, PayloadTooLarge
-from app.http.peers import header_values
-from app.http.state import request_state
+from app.http.peers import Fields
+from app.http.state import RequestState, request_state
 
 MAX_HEADERS = 100
 MAX_HEADER_BYTES = 32_768
@@ -23,28 +23,27 @@ class BodyLimit:
         if scope["type"] == "lifespan":
             await self.app(scope, receive, send)
             return
-        _check_headers(scope)
-        limit = self._limit(scope)
-        if _declared_length(scope) > limit:
+        state = request_state(scope)
+        _check_headers(state.fields)
+        limit = self._limit(state)
+        if _declared_length(state.fields) > limit:
             raise PayloadTooLarge
         await self.app(scope, _counted(receive, limit) if scope["type"] == "http" else receive, send)
 
-    def _limit(self, scope: Scope) -> int:
-        spec = request_state(scope).spec
+    def _limit(self, state: RequestState) -> int:
+        spec = state.spec
         if spec is None or spec.max_body_bytes is None:
             return self._max_body_bytes
         return spec.max_body_bytes
 
 
-def _check_headers(scope: Scope) -> None:
-    headers = scope["headers"]
-    size = sum(len(name) + len(value) for name, value in headers)
-    if len(headers) > MAX_HEADERS or size > MAX_HEADER_BYTES:
+def _check_headers(fields: Fields) -> None:
+    if len(fields.headers) > MAX_HEADERS or fields.size > MAX_HEADER_BYTES:
         raise HeadersTooLarge
 
 
-def _declared_length(scope: Scope) -> int:
-    values = header_values(scope["headers"], b"content-length")
+def _declared_length(fields: Fields) -> int:
+    values = fields.all(b"content-length")
     if not values:
         return 0
     if len(values) > 1 or not (values[0].isascii() and values[0].isdigit()) or len(values[0]) > 18:

@@ -9,7 +9,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from app.errors import Forbidden
 from app.http.failures import BadRequest, UnsupportedMediaType
-from app.http.peers import Headers, header_values
+from app.http.peers import Fields, Headers
 from app.http.registry import RouteSpec
 from app.http.state import RequestState, request_state
 from app.tenancy.hosts import BadHost, parse_host
@@ -47,37 +47,45 @@ class CrossSiteGuard:
         await self.app(scope, receive, send)
 
     def _check(self, scope: Scope, state: RequestState, spec: RouteSpec) -> None:
-        headers = scope["headers"]
-        signed_in = self._has_session_cookie(headers)
-        if signed_in and _has_bearer(headers):
+        fields = state.fields
+        signed_in = self._has_session_cookie(fields)
+        if signed_in and _has_bearer(fields):
             raise BadRequest("Send the session as a cookie or as a bearer token, not both.")
         if scope["type"] == "http":
             if scope["method"] in _SAFE:
                 return
-            _check_content_type(headers, uploads=spec.uploads)
+            _check_content_type(fields, uploads=spec.uploads)
         if signed_in:
-            _check_origin(headers, state)
+            _check_origin(fields, state)
 
-    def _has_session_cookie(self, headers: Headers) -> bool:
-        pairs = ";".join(header_values(headers, b"cookie")).split(";")
+    def _has_session_cookie(self, fields: Fields) -> bool:
+        cookies = fields.all(b"cookie")
+        if not cookies:
+            return False
+        pairs = ";".join(cookies).split(";")
         return any(pair.partition("=")[0].strip() in self._session_cookies for pair in pairs)
 
 
-def _has_bearer(headers: Headers) -> bool:
-    return any(value.strip().lower().startswith("bearer") for value in header_values(headers, b"authorization"))
+def require_json(headers: Headers) -> None:
+    """The rule of content types for a route that reads no cookie and yet signs somebody in. Raises as above (415)."""
+    _check_content_type(Fields(headers), uploads=False)
 
 
-def _check_content_type(headers: Headers, *, uploads: bool) -> None:
-    values = header_values(headers, b"content-type")
+def _has_bearer(fields: Fields) -> bool:
+    return any(value.strip().lower().startswith("bearer") for value in fields.all(b"authorization"))
+
+
+def _check_content_type(fields: Fields, *, uploads: bool) -> None:
+    values = fields.all(b"content-type")
     given = values[0].strip() if len(values) == 1 else ""
     if not (_JSON.fullmatch(given) or (uploads and _MULTIPART.fullmatch(given))):
         raise UnsupportedMediaType
 
 
-def _check_origin(headers: Headers, state: RequestState) -> None:
-    origins = header_values(headers, b"origin")
+def _check_origin(fields: Fields, state: RequestState) -> None:
+    origins = fields.all(b"origin")
     if not origins:
-        if not any(value.strip() for value in header_values(headers, CLIENT_HEADER)):
+        if not any(value.strip() for value in fields.all(CLIENT_HEADER)):
             raise Forbidden("A request without Origin must carry X-Polyclinic-Client.")
         return
     own = own_origin(state)
@@ -90,6 +98,15 @@ def own_origin(state: RequestState) -> Origin | None:
     if state.host is None:
         return None
     return state.scheme, state.host.host, state.host.port or _DEFAULT_PORTS[state.scheme]
+
+
+def origin_text(state: RequestState) -> str:
+    """The own origin as browsers write it, without a port that goes without saying; empty before the host is known."""
+    own = own_origin(state)
+    if own is None:
+        return ""
+    scheme, host, port = own
+    return f"{scheme}://{host}" if port == _DEFAULT_PORTS[scheme] else f"{scheme}://{host}:{port}"
 
 
 def _origin(text: str) -> Origin | None:

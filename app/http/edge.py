@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
 from ipaddress import IPv4Network, IPv6Network
 from typing import Protocol
 
@@ -17,6 +17,7 @@ from app.errors import AppError, NotFound
 from app.http.answers import failure_response
 from app.http.body_limit import BodyLimit
 from app.http.csrf import CrossSiteGuard
+from app.http.dispatch import Dispatch
 from app.http.failures import BadRequest, MethodNotAllowed
 from app.http.peers import TrustedProxies
 from app.http.registry import RouteSpec, RouteTable, assert_all_declared, build_routes
@@ -52,7 +53,7 @@ def build_app(
     edge = _layers(table, settings, directory, session_cookies)
     app = Starlette(
         routes=build_routes(specs),
-        middleware=[*edge, *inner],
+        middleware=[*edge, *inner, Middleware(Dispatch, routes=table, explain=_failure_of(table))],
         exception_handlers={HTTPException: _answer_to(table)},
         lifespan=lifespan,
     )
@@ -78,16 +79,23 @@ def _layers(
 def _answer_to(table: RouteTable) -> ExceptionHandler:
     """Turns what the router raises into our own failures."""
 
+    explain = _failure_of(table)
+
     async def answer(request: Request, error: Exception) -> Response:
-        status = error.status_code if isinstance(error, HTTPException) else 400
-        failure = _failure(status, table.allowed(request.scope["path"]))
+        failure = explain(error, request.scope["path"])
         request_state(request.scope).code = failure.code.value
         return failure_response(request.scope, failure)
 
     return answer
 
 
-def _failure(status: int, allowed: Sequence[str]) -> AppError:
-    if status == 404:
-        return NotFound()
-    return MethodNotAllowed(allowed) if status == 405 else BadRequest()
+def _failure_of(table: RouteTable) -> Callable[[Exception, str], AppError]:
+    """What an error of Starlette's own means for a request to that path."""
+
+    def explain(error: Exception, path: str) -> AppError:
+        status = error.status_code if isinstance(error, HTTPException) else 400
+        if status == 404:
+            return NotFound()
+        return MethodNotAllowed(table.allowed(path)) if status == 405 else BadRequest()
+
+    return explain

@@ -25,6 +25,7 @@ from models.values import Address
 
 PAGE = 20
 LONGEST_PAGE = 100
+LONGEST_KEY = 200
 _SHOWN = ("name", "display_name", "subdomain", "email", "phone")
 
 
@@ -37,13 +38,26 @@ def onboarding_specs(settings: Settings) -> list[RouteSpec]:
 
 
 async def open_clinic(request: Request) -> Response:
-    """`POST /api/tenants/onboard`, on the system's own host. Every try counts against the address, good or bad."""
+    """`POST /api/tenants/onboard`, on the system's own host. Every try counts against the address, good or bad.
+
+    A repeat with the same `Idempotency-Key` and body, after an answer that was lost, gets the answer of the first.
+    """
     scope = current_scope()
     if scope.tenant is not None:
         raise NotFound
     await take(ONBOARDING, network_of(scope.address))
-    opened = await onboard(read_form(await read_json(request)))
+    opened = await onboard(read_form(await read_json(request)), key=_key(request))
     return json_response(opened.answer())
+
+
+def _key(request: Request) -> str | None:
+    """The idempotency key, if there is one. Raises VALIDATION_FAILED for one that is too long or stands there twice."""
+    keys = request.headers.getlist("idempotency-key")
+    if not keys:
+        return None
+    if len(keys) > 1 or not 1 <= len(keys[0]) <= LONGEST_KEY:
+        raise ValidationFailed.at("Idempotency-Key", f"must be one key of 1 to {LONGEST_KEY} characters")
+    return keys[0]
 
 
 async def public_clinics(request: Request) -> Response:

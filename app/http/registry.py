@@ -6,6 +6,7 @@ import re
 from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
+from functools import cached_property
 from typing import Any
 
 from starlette.applications import Starlette
@@ -37,10 +38,16 @@ class RouteKind(StrEnum):
     BROWSER = "browser"
     """Pages and their files."""
 
-    @property
+    @cached_property
     def reads_cookies(self) -> bool:
         """Whether a session cookie counts here, so that forged requests must be refused."""
         return self in {RouteKind.STAFF, RouteKind.PATIENT, RouteKind.BROWSER}
+
+    @cached_property
+    def is_the_systems(self) -> bool:
+        """Whether it concerns no clinic, so that it is reached on the root host alone; there is one always, also where
+        a single clinic shows on each host."""
+        return self in {RouteKind.CRON, RouteKind.INSTALL}
 
 
 class RouteError(RuntimeError):
@@ -81,25 +88,29 @@ class RouteTable:
     def __init__(self, specs: Iterable[RouteSpec]) -> None:
         self.specs = tuple(specs)
         self._fixed: dict[str, list[RouteSpec]] = {}
+        self._exact: dict[tuple[str, str], RouteSpec] = {}
         self._patterns: list[tuple[re.Pattern[str], RouteSpec]] = []
         for spec in self.specs:
             if "{" in spec.path:
                 self._patterns.append((compile_path(spec.path)[0], spec))
             else:
                 self._fixed.setdefault(spec.path, []).append(spec)
+                self._exact |= {(spec.path, method): spec for method in spec.methods}
 
     def at(self, path: str) -> list[RouteSpec]:
         """The declarations whose path fits, whatever their methods, in the order of declaration."""
         fitting = [spec for pattern, spec in self._patterns if pattern.match(path)]
         return [*self._fixed.get(path, ()), *fitting]
 
-    def find(self, path: str, method: str) -> RouteSpec | None:
-        """The declaration for this path and method (`WEBSOCKET` for a handshake), or None."""
-        return next((spec for spec in self.at(path) if method in spec.methods), None)
-
-    def template(self, path: str) -> str | None:
-        """The declared path (`/calendar/{token}.ics`), which unlike the real one holds no secret."""
-        return next((spec.path for spec in self.at(path)), None)
+    def match(self, path: str, method: str) -> tuple[str | None, RouteSpec | None]:
+        """The declared path (`/calendar/{token}.ics`), which unlike the real one holds no secret, and the declaration
+        for this method (`WEBSOCKET` for a handshake). None for what is not declared."""
+        exact = self._exact.get((path, method))
+        if exact is not None:
+            return exact.path, exact
+        found = self.at(path)
+        spec = next((spec for spec in found if method in spec.methods), None)
+        return (found[0].path if found else None), spec
 
     def allowed(self, path: str) -> list[str]:
         """The methods that the path has, sorted; none when it does not exist."""

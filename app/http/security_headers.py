@@ -40,11 +40,15 @@ class SecurityHeaders:
         await self.app(scope, receive, with_headers)
 
     def _protected(self, headers: Headers) -> list[tuple[bytes, bytes]]:
-        kept = [pair for pair in headers if pair[0].lower() not in self._names]
-        given = {name.lower(): value for name, value in kept}
+        given = {name.lower(): value for name, value in headers}
+        kept = [*headers] if self._names.isdisjoint(given) else self._allowed(headers)
         if b"content-security-policy" not in given:
             page = given.get(b"content-type", b"").startswith(b"text/html")
             kept.append((b"content-security-policy", PAGE_POLICY if page else DATA_POLICY))
         if b"cache-control" not in given:
             kept.append((b"cache-control", b"no-store"))
-        return [*kept, *self._always]
+        kept += self._always
+        return kept
+
+    def _allowed(self, headers: Headers) -> list[tuple[bytes, bytes]]:
+        return [(name, value) for name, value in headers if name.lower() not in self._names]

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from app.http.peers import Fields
 from app.http.registry import RouteSpec
 from app.tenancy.hosts import HostPort
 
@@ -17,6 +18,8 @@ class RequestState:
     """Mutable, one per request or websocket. Inner layers set `tenant`, `user` and `code` for the log."""
 
     request_id: str
+    fields: Fields
+    """The header fields, without those that are never believed."""
     address: str
     """The client's address as far as it can be trusted; empty when unknown."""
     scheme: str

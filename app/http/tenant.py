@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from functools import lru_cache, partial
 from typing import Protocol
 
 from starlette.types import ASGIApp, Receive, Scope, Send
@@ -10,8 +12,8 @@ from app.errors import TenantNotFound
 from app.http.failures import BadRequest
 from app.http.registry import RouteKind
 from app.http.state import RequestState, request_state
-from app.tenancy.hosts import BadHost, Clinic, Root, parse_host, resolve_host
-from app.tenancy.scope import Database, TenantRef, narrowed
+from app.tenancy.hosts import BadHost, Clinic, Outcome, Unknown, parse_host, resolve_host
+from app.tenancy.scope import Database, TenantRef, current_scope, open_scope
 
 
 class Directory(Protocol):
@@ -51,7 +53,8 @@ class TenantResolver:
     def __init__(self, app: ASGIApp, *, directory: Directory, settings: HostSettings) -> None:
         self.app = app
         self._directory = directory
-        self._settings = settings
+        self._alone = settings.default_tenant if settings.single_clinic else None
+        self._place_of = lru_cache(maxsize=1024)(partial(_place_of, settings))
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "lifespan":
@@ -62,46 +65,38 @@ class TenantResolver:
             await self.app(scope, receive, send)
             return
         subdomain = self._subdomain(state)
-        scope = _with_one_host(scope, state)
+        scope["headers"] = state.fields.headers
         if subdomain is None:
             await self.app(scope, receive, send)
             return
-        tenant = await self._clinic(subdomain)
+        tenant = await self._directory.by_subdomain(subdomain)
+        if tenant is None:
+            raise TenantNotFound
         state.tenant = tenant.subdomain
-        with narrowed(tenant=tenant, database=self._directory.database_for(tenant)):
+        with open_scope(replace(current_scope(), tenant=tenant, database=self._directory.database_for(tenant))):
             await self.app(scope, receive, send)
 
     def _subdomain(self, state: RequestState) -> str | None:
-        """The clinic that the host names, None on the root host. Raises `BadRequest`, `TenantNotFound`."""
+        """The clinic that the host names, None on the root host; leaves the checked host as the only one that can be
+        read further in. Raises `BadRequest`, `TenantNotFound`."""
         try:
             state.host = parse_host(state.authority or "")
         except BadHost:
             raise BadRequest("The Host header is missing, repeated or malformed.") from None
-        settings = self._settings
-        if settings.single_clinic and settings.default_tenant:
-            return settings.default_tenant
-        match resolve_host(
-            state.host.host,
-            root_domain=settings.root_domain,
-            preview_domain=settings.preview_domain,
-            development=not settings.is_production,
-        ):
-            case Root():
-                return None
-            case Clinic(subdomain):
-                return subdomain
-            case _:
-                raise TenantNotFound
-
-    async def _clinic(self, subdomain: str) -> TenantRef:
-        tenant = await self._directory.by_subdomain(subdomain)
-        if tenant is None:
+        state.fields.name_host(state.host.authority)
+        if self._alone:
+            systems = state.spec is not None and state.spec.kind.is_the_systems
+            return None if systems else self._alone
+        place = self._place_of(state.host.host)
+        if isinstance(place, Unknown):
             raise TenantNotFound
-        return tenant
+        return place.subdomain if isinstance(place, Clinic) else None
 
 
-def _with_one_host(scope: Scope, state: RequestState) -> Scope:
-    """Leaves the checked host as the only one that can be read further in."""
-    headers = [(name, value) for name, value in scope["headers"] if name != b"host"]
-    authority = state.host.authority if state.host else ""
-    return {**scope, "headers": [(b"host", authority.encode("ascii")), *headers]}
+def _place_of(settings: HostSettings, host: str) -> Outcome:
+    return resolve_host(
+        host,
+        root_domain=settings.root_domain,
+        preview_domain=settings.preview_domain,
+        development=not settings.is_production,
+    )

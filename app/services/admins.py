@@ -11,7 +11,9 @@ from app.db.transactions import in_transaction
 from app.errors import Conflict, InvalidState, NotFound, ValidationFailed
 from app.permissions import ADMIN
 from app.services.audit import record
+from app.services.memberships import one_at_a_time
 from app.services.onboarding import AdminForm, admin_profile, membership_of, person
+from app.services.subscription.seats import take_seat
 from app.tenancy.crossing import tenant_scope
 from app.tenancy.scope import current_scope
 from models import Membership, Role, Staff, Tenant, User
@@ -78,6 +80,9 @@ async def _employ(user: User, name: str, phone: str | None, session: AsyncClient
     held = await Membership.guarded().find_one({"user_id": user.id, "clinic_id": clinic_id}, session=session)
     if held is not None and (held["role"], held["status"]) == (ADMIN, MembershipStatus.ACTIVE.value):
         raise InvalidState(f"{user.email} is an admin of this clinic already.")
+    if held is None or held["status"] != MembershipStatus.ACTIVE.value:
+        await one_at_a_time(session)
+        await take_seat(session)
     staff = await Staff.find_one({"user_id": user.id}, session=session)
     staff = staff or await admin_profile(user, name, phone, session)
     wanted = membership_of(user, staff, role)

@@ -14,6 +14,8 @@ from app.services.scheduling.slots import day_bounds
 from models.appointment import AppointmentStatus
 
 MAX_SPAN = timedelta(days=93)
+CLOCK_CHANGE = timedelta(hours=1)
+"""By so much so many days may be longer."""
 
 
 def listed(
@@ -66,5 +68,5 @@ def _refuse_unbounded(start: datetime | None, end: datetime | None) -> None:
     if missing:
         why = "Say which day, or from and to, or which patient."
         raise ValidationFailed(fields=[FieldError(path, why) for path in missing])
-    if start and end and end - start > MAX_SPAN:
+    if start and end and end - start > MAX_SPAN + CLOCK_CHANGE:
         raise ValidationFailed.at("filter.to", f"must be at most {MAX_SPAN.days} days after from")

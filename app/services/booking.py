@@ -2,31 +2,37 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Mapping
-from datetime import datetime, timedelta
+from collections.abc import Awaitable, Callable, Mapping
+from datetime import timedelta
 from typing import Any
 
 from bson import ObjectId
-from pymongo import ReturnDocument
+from pymongo.asynchronous.client_session import AsyncClientSession
 from pymongo.errors import DuplicateKeyError
 
-from app.errors import Forbidden, InvalidState, NotFound, SlotTaken
+from app.db.transactions import in_transaction
+from app.errors import Forbidden, InvalidState, SlotTaken
 from app.permissions import Permission
-from app.services.changes import Row, another_version, build, checked, row_of, storable
+from app.services.appointment_steps import actor_id, change, compare_and_set, refuse, step, stored
+from app.services.changes import Row, build, checked, row_of
 from app.services.idempotency import mark_of, once
 from app.services.scheduling.claims import Lane
 from app.services.scheduling.plan import Plan, alternatives, planned
+from app.services.scheduling.rekey import keep_up
 from app.tenancy.scope import current_scope
 from models import Appointment
 from models.appointment import MOVABLE, TRANSITIONS, AppointmentStatus, HistoryEntry, RequestMark
-from models.values import now
 
 MAX_STEPS = 500
 """So many changes one appointment may see: it bounds the history that it carries."""
 
 _CANCELLABLE = frozenset(state for state, after in TRANSITIONS.items() if AppointmentStatus.CANCELLED in after)
+_WAITING = frozenset({AppointmentStatus.REQUESTED})
+_BEGINS = {AppointmentStatus.BOOKED: "booked", AppointmentStatus.REQUESTED: "requested"}
 _PARTIES = ("doctor_id", "patient_id", "room_id", "service_id")
 _TEXTS = ("reason", "notes", "overbook_reason")
+Admit = Callable[[AsyncClientSession], Awaitable[None]]
+"""Runs in the transaction that stores a booking, and raises when it must not be."""
 
 
 class _Taken(SlotTaken):
@@ -48,6 +54,26 @@ async def create(values: Mapping[str, Any], *, key: str | None = None) -> Row:
     return await _offering(once(Appointment, mark, lambda: _book(values, mark)))
 
 
+async def create_admitted(
+    values: Mapping[str, Any], *, status: AppointmentStatus, admit: Admit, key: str | None = None
+) -> Row:
+    """As `create`, for patients who book themselves: stored in `status`, in one transaction with what `admit` asks."""
+    mark = mark_of("patientBookAppointment", key, values)
+    return await _offering(once(Appointment, mark, lambda: _book(values, mark, status, admit)))
+
+
+async def confirm(appointment_id: ObjectId, version: int) -> Row:
+    """Agrees to an appointment that was asked for; answers with its new row.
+
+    Raises INVALID_STATE when it is not waiting for that, CONFLICT for an older version.
+    """
+    row = await stored(appointment_id)
+    refuse(row, _WAITING, version)
+    booked = AppointmentStatus.BOOKED
+    changed = change({"status": booked.value}, step("confirmed", booked, row["starts_at"], None))
+    return await compare_and_set(row, version, _WAITING, changed)
+
+
 async def reschedule(
     appointment_id: ObjectId, version: int, values: Mapping[str, Any], *, key: str | None = None
 ) -> Row:
@@ -67,20 +93,25 @@ async def cancel(appointment_id: ObjectId, version: int | None, reason: str) -> 
     Raises INVALID_STATE when it is over or cancelled already, CONFLICT for an older version.
     """
     reason = checked(HistoryEntry, {"reason": reason})["reason"]
-    row = await _stored(appointment_id)
-    _refuse(row, _CANCELLABLE, version)
-    change = _change(
+    row = await stored(appointment_id)
+    refuse(row, _CANCELLABLE, version)
+    changed = change(
         {"status": AppointmentStatus.CANCELLED.value, "cancel_reason": reason},
-        _step("cancelled", AppointmentStatus.CANCELLED, row["starts_at"], reason),
+        step("cancelled", AppointmentStatus.CANCELLED, row["starts_at"], reason),
     )
     # The version read counts even when the client named none: the history then tells the time that was cancelled.
-    return await _compare_and_set(row, version, _CANCELLABLE, {**change, "$unset": {"claims": ""}})
+    return await compare_and_set(row, version, _CANCELLABLE, {**changed, "$unset": {"claims": ""}})
 
 
 # --- booking --------------------------------------------------------------------------------------
 
 
-async def _book(values: Mapping[str, Any], mark: RequestMark | None) -> Row:
+async def _book(
+    values: Mapping[str, Any],
+    mark: RequestMark | None,
+    status: AppointmentStatus = AppointmentStatus.BOOKED,
+    admit: Admit | None = None,
+) -> Row:
     texts = checked(Appointment, {name: values[name] for name in _TEXTS if name in values})
     lane = _lane(texts.get("overbook_reason"))
     ids = {name: values.get(name) for name in _PARTIES}
@@ -89,21 +120,39 @@ async def _book(values: Mapping[str, Any], mark: RequestMark | None) -> Row:
     appointment: Appointment = build(
         Appointment,
         {
+            "id": ObjectId(),
             **texts,
             **ids,
             "starts_at": plan.start,
             "ends_at": plan.end,
+            "status": status,
             "claims": plan.claims,
             "requests": [mark] if mark else [],
-            "history": [_step("booked", AppointmentStatus.BOOKED, start, texts.get("overbook_reason"))],
-            "created_by": _actor_id(),
+            "history": [step(_BEGINS[status], status, start, texts.get("overbook_reason"))],
+            "created_by": actor_id(),
         },
     )
+    row = row_of(appointment)
     try:
-        await appointment.insert()
+        await _store(row, admit)
     except DuplicateKeyError as error:
         raise _taken_or(error, plan) from None
-    return row_of(appointment)
+    if not await keep_up(appointment.key, plan.diary.doctor_id, plan.person):
+        raise _Taken(plan)
+    return row
+
+
+async def _store(row: Row, admit: Admit | None) -> None:
+    """One insert: the rules of the document were applied when it was built, the claims are the index's to judge."""
+    if admit is None:
+        await Appointment.guarded().insert_shared(row)
+        return
+
+    async def work(session: AsyncClientSession) -> None:
+        await admit(session)
+        await Appointment.guarded().insert_one(row, session=session)
+
+    await in_transaction(work)
 
 
 def _lane(overbook_reason: str | None) -> Lane:
@@ -120,8 +169,8 @@ def _lane(overbook_reason: str | None) -> Lane:
 
 async def _move(appointment_id: ObjectId, version: int, values: Mapping[str, Any], mark: RequestMark | None) -> Row:
     reason = checked(HistoryEntry, {"reason": values.get("reason")})["reason"]
-    row = await _stored(appointment_id)
-    _refuse(row, MOVABLE, version)
+    row = await stored(appointment_id)
+    refuse(row, MOVABLE, version)
     if len(row["history"]) >= MAX_STEPS:
         raise InvalidState("The appointment was changed too often. Cancel it and book anew.")
     ids = {name: values.get(name, row.get(name)) for name in _PARTIES}
@@ -130,10 +179,10 @@ async def _move(appointment_id: ObjectId, version: int, values: Mapping[str, Any
     lane = _lane(row.get("overbook_reason"))
     own = frozenset(row.get("claims") or ())
     plan = await planned(ids, chosen, values["starts_at"], minutes, lane, own)
-    step = _step("rescheduled", AppointmentStatus(row["status"]), plan.start, reason)
-    change = _change(_times(plan), step, mark)
+    taken = step("rescheduled", AppointmentStatus(row["status"]), plan.start, reason)
+    moved = change(_times(plan), taken, mark)
     try:
-        return await _compare_and_set(row, version, MOVABLE, change, mark)
+        return await compare_and_set(row, version, MOVABLE, moved, mark)
     except DuplicateKeyError as error:
         raise _taken_or(error, plan) from None
 
@@ -146,64 +195,6 @@ def _times(plan: Plan) -> Row:
         "room_id": plan.room_id,
         "claims": plan.claims,
     }
-
-
-# --- what changes of an appointment have in common ------------------------------------------------
-
-
-async def _stored(appointment_id: ObjectId) -> Row:
-    rows: list[Row] = await Appointment.rows({"_id": appointment_id}, limit=1)
-    if not rows:
-        raise NotFound.at("input.id")
-    return rows[0]
-
-
-def _refuse(row: Row, states: frozenset[AppointmentStatus], version: int | None) -> None:
-    """Raises INVALID_STATE unless `row` is in one of `states`, CONFLICT unless it has the `version` asked for."""
-    status = AppointmentStatus(row["status"])
-    if status not in states:
-        steps = ", ".join(sorted(step.name for step in TRANSITIONS[status])) or "nothing"
-        raise InvalidState(f"The appointment is {status.name}. What may follow: {steps}.")
-    if version is not None and version != row["version"]:
-        raise another_version()
-
-
-async def _compare_and_set(
-    row: Row,
-    version: int | None,
-    states: frozenset[AppointmentStatus],
-    change: Mapping[str, Any],
-    mark: RequestMark | None = None,
-) -> Row:
-    """Applies `change` if the appointment still is as `row` showed it; else says what is in the way.
-
-    A unique index does not compare a document with itself, so a mark that is here already is looked for by hand.
-    """
-    asked: Row = {"_id": row["_id"], "version": row["version"], "status": {"$in": [state.value for state in states]}}
-    if mark is not None:
-        asked["requests.id"] = {"$ne": mark.id}
-    stored = await Appointment.guarded().find_one_and_update(asked, change, return_document=ReturnDocument.AFTER)
-    if stored is None:
-        _refuse(await _stored(row["_id"]), states, version)
-        raise another_version()
-    return stored
-
-
-def _change(values: Row, step: HistoryEntry, mark: RequestMark | None = None) -> Row:
-    """The update that sets `values`, counts the version up and writes the history row, and the mark if any."""
-    pushed = {"history": storable(step)}
-    if mark is not None:
-        pushed["requests"] = storable(mark)
-    return {"$set": {**values, "updated_at": now()}, "$inc": {"version": 1}, "$push": pushed}
-
-
-def _step(action: str, status: AppointmentStatus, starts_at: datetime, reason: str | None) -> HistoryEntry:
-    return HistoryEntry(by=_actor_id(), action=action, status=status, starts_at=starts_at, reason=reason)
-
-
-def _actor_id() -> Any:
-    actor = current_scope().actor
-    return actor.user_id if actor is not None else None
 
 
 # --- taken ----------------------------------------------------------------------------------------

@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from typing import Any
 
 from bson import ObjectId
+from pymongo.asynchronous.client_session import AsyncClientSession
 from pymongo.errors import DuplicateKeyError
 
 from app.errors import Conflict, FieldError, InvalidState
@@ -53,7 +54,9 @@ async def create(model: Any, values: Mapping[str, Any]) -> Row:
     return {**row, "_id": document.id}
 
 
-async def change(model: Any, id: ObjectId, version: int, changes: Mapping[str, Any]) -> Row:
+async def change(
+    model: Any, id: ObjectId, version: int, changes: Mapping[str, Any], *, session: AsyncClientSession | None = None
+) -> Row:
     """Applies changes to that version of a document, all or none; answers with its new row.
 
     Raises as `create` does, and NOT_FOUND at `input.id` or CONFLICT at `input.version`.
@@ -61,7 +64,7 @@ async def change(model: Any, id: ObjectId, version: int, changes: Mapping[str, A
     values = _keyed(checked(model, changes))
     await check_references(model, values, at="input")
     with _unique_name("input.name"):
-        return await change_row(model, id, version, values)
+        return await change_row(model, id, version, values, session=session)
 
 
 async def archive(model: Any, id: ObjectId, version: int) -> Row:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from datetime import datetime
 from decimal import Decimal
 from enum import Enum
 from functools import cache
 from typing import Annotated, Any
 
-from beanie import Document
+from beanie import Document, PydanticObjectId
 from beanie.odm.utils.encoder import Encoder
 from bson import Decimal128, ObjectId
 from pydantic import BaseModel, TypeAdapter, ValidationError
@@ -20,6 +21,8 @@ from app.services.wording import sentence
 
 Row = dict[str, Any]
 _encode = Encoder(to_db=True)
+_PLAIN = frozenset({str, int, float, bool, bytes, type(None), datetime, ObjectId, PydanticObjectId})
+"""Types whose values are stored as they are."""
 
 
 def build(model: type[BaseModel], values: Mapping[str, Any], *, at: str = "input") -> Any:
@@ -73,8 +76,31 @@ def complaints(error: ValidationError, at: str) -> list[FieldError]:
 
 def row_of(document: Document) -> Row:
     """A document as the row that MongoDB holds of it."""
-    encoded: Row = _encode.encode(document)
-    return encoded
+    document.parse_store()
+    return _columns(document)
+
+
+def _columns(value: BaseModel) -> Row:
+    stored = _stored_names(type(value))
+    return {stored[name]: _column(one) for name, one in value.__dict__.items() if name in stored}
+
+
+def _column(value: Any) -> Any:
+    """As Beanie encodes it, who is asked about what is seldom."""
+    kind = type(value)
+    if kind in _PLAIN:
+        return value
+    if kind is list:
+        return [_column(one) for one in value]
+    if isinstance(value, Enum):
+        return value.value
+    return _columns(value) if isinstance(value, BaseModel) else _encode.encode(value)
+
+
+@cache
+def _stored_names(model: type[BaseModel]) -> Mapping[str, str]:
+    """Under which name each field is stored; those that are not stored are left out."""
+    return {name: field.alias or name for name, field in model.model_fields.items() if not field.exclude}
 
 
 def another_version() -> Conflict:

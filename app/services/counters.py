@@ -9,6 +9,11 @@ from pymongo.errors import DuplicateKeyError
 from models import Counter
 
 
+def as_given(text: str | None) -> str | None:
+    """A document's number as the clinic gives it, in capitals, from how somebody types it; None for none."""
+    return text.strip().upper() if text is not None else None
+
+
 async def next_number(name: str, *, session: AsyncClientSession | None = None) -> int:
     """The next number under `name` at this clinic, from 1. A number taken by work that failed stays unused."""
     return (await next_numbers(name, 1, session=session))[0]

@@ -7,20 +7,28 @@ the clinics. Every step can be repeated, so a deletion that was interrupted is f
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import datetime, timedelta
 from enum import StrEnum
 from pathlib import Path
+from typing import Any
 
 import pymongo
 from bson import ObjectId
 from pymongo.errors import DuplicateKeyError
 
-from app.errors import Conflict, NotFound
+from app.errors import Conflict
+from app.services.audit_remnants import keep_remnants
 from app.services.deletion_plan import any_of, clinic_to_delete, deleted_already, plan_deletion, without_another_hold
+from app.services.documents.removal import count_files, delete_all
+from app.services.moving.folders import Lock
+from app.services.placement.leaving import purge_elsewhere
+from app.services.placement.provisioning import drop
 from app.services.platform_places import platform_places
+from app.services.removal_notes import note_clinic
+from app.services.subscription import orders
 from app.services.tenant_export import Report, export_since, export_tenant
 from app.services.tenant_traces import find_traces
 from app.tenancy.crossing import tenant_scope
@@ -28,11 +36,10 @@ from app.tenancy.scope import scope_or_none
 from models import SHARED_DOCUMENTS, TENANT_DOCUMENTS, Membership, PlatformAudit, Tenant, Tombstone, User
 from models.base import SharedDocument, TenantDocument
 from models.references import WhenGone
-from models.tenant import TenantStatus
+from models.tenant import MoveStage, TenantStatus
 from models.values import now
 
 BATCH = 1_000
-LEAVING_AT_ONCE = 16
 PASSES = 5
 SETTLE = timedelta(seconds=15)
 """Requests that were under way when the clinic was closed have ended after this time."""
@@ -75,35 +82,55 @@ async def delete_tenant(
     *,
     actor: str,
     exports: Path | None,
+    lock: Callable[[], Lock | None] = lambda: None,
+    exported_since: datetime | None = None,
+    only_if: Mapping[str, Any] | None = None,
     settle: timedelta = SETTLE,
     watch: Watch | None = None,
 ) -> Deleted:
     """Deletes the clinic, or goes on with a deletion that was interrupted.
 
     The clinic stops answering first, in every process. Then its data is exported into `exports` (None: not at all),
-    purged once `settle` has passed, looked for in everything that is stored, and last its own row goes. Raises
-    `TracesLeft` when the look finds something, and `NothingToDelete` when another process was faster.
+    sealed by what `lock` makes, unless there is an export from `exported_since` on; purged once `settle` has passed,
+    looked for in everything that is stored, and last its own row goes. `only_if` must hold of the clinic's row when it
+    is closed. Raises `TracesLeft` when the look finds something, `NothingToDelete` when another process was faster, and
+    CONFLICT when `only_if` does not hold, or for a clinic from which PayPal would go on taking money.
     """
     tell = watch or Watch()
-    tenant = await _close(tenant)
+    if tenant.deletion_started_at is None:
+        await require_no_agreement(tenant)
+    tenant = await _close(tenant, only_if or {})
     await _audit(tenant, actor, "tenant.delete.start", f"deleting the clinic {tenant.subdomain}")
     since = tenant.deletion_started_at or now()
-    export = export_since(tenant, exports, since) if exports is not None else None
+    export = export_since(tenant, exports, exported_since or since) if exports is not None else None
     if exports is not None and export is None:
         tell.stage(Stage.EXPORT)
-        export = await export_tenant(tenant, exports, report=tell.step)
+        export = await export_tenant(tenant, exports, lock=lock(), report=tell.step)
     if (wait := (since + settle - now()).total_seconds()) > 0:
         tell.stage(Stage.WAIT)
         await asyncio.sleep(wait)
     with pymongo.timeout(None):
         await _purge_until_nothing_is_left(tenant, tell)
+        if tenant.placement.database is not None:
+            await drop(tenant.placement, f"deleted the clinic {tenant.subdomain}")
     return Deleted(await _bury(tenant, actor), export)
 
 
-async def _close(tenant: Tenant) -> Tenant:
-    """Suspends the clinic for good and notes, once, what it held."""
-    await Tenant.guarded().update_one(
-        {"_id": tenant.key},
+async def require_no_agreement(tenant: Tenant) -> None:
+    """Raises CONFLICT for a clinic from which PayPal would go on taking money."""
+    async with tenant_scope(tenant):
+        if await orders.running():
+            raise Conflict(
+                f"PayPal takes payments of {tenant.subdomain} by an agreement. "
+                "End that first, by cancelSubscription or at PayPal."
+            )
+
+
+async def _close(tenant: Tenant, only_if: Mapping[str, Any]) -> Tenant:
+    """Suspends the clinic for good and notes, once, what it held. Raises CONFLICT while it is being moved, and when
+    `only_if` does not hold of it."""
+    closed = await Tenant.guarded().update_one(
+        {"_id": tenant.key, "move.stage": {"$in": [None, MoveStage.KEPT.value]}, **only_if},
         [
             {
                 "$set": {
@@ -115,6 +142,11 @@ async def _close(tenant: Tenant) -> Tenant:
             }
         ],
     )
+    if not closed.matched_count:
+        fresh = await Tenant.get(tenant.key)
+        if only_if and (fresh is None or fresh.move is None):
+            raise Conflict
+        raise Conflict(f"{tenant.subdomain} is being moved: finish that, or undo it, with scripts.move_tenant.")
     counts = (await plan_deletion(tenant)).gone
     await Tenant.guarded().update_one(
         {"_id": tenant.key, "deletion_counts": {"$in": [None, {}]}}, {"$set": {"deletion_counts": counts}}
@@ -130,18 +162,23 @@ async def _purge_until_nothing_is_left(tenant: Tenant, tell: Watch) -> None:
         await _purge(tenant, tell.step)
         tell.stage(Stage.VERIFY)
         traces = await find_traces(tenant.key, report=tell.step)
+        if files := await count_files(tenant.key):
+            traces["files"] = files
         if not traces:
             return
     listed = ", ".join(f"{count} in {name}" for name, count in traces.items())
-    raise TracesLeft(f"Documents that name {tenant.subdomain} are left: {listed}. It stays suspended.")
+    raise TracesLeft(f"Documents or files of {tenant.subdomain} are left: {listed}. It stays suspended.")
 
 
 async def _purge(tenant: Tenant, report: Report) -> None:
     async with tenant_scope(tenant):
+        await keep_remnants()
         for model in TENANT_DOCUMENTS:
             await _purge_own(model, report)
         for shared in SHARED_DOCUMENTS:
             await _leave_all(shared, report)
+    await purge_elsewhere(tenant)
+    await delete_all(tenant.key, report)
     await _purge_people(tenant.key, report)
     await _purge_platform(tenant.key, report)
 
@@ -155,15 +192,7 @@ async def _purge_own(model: type[TenantDocument], report: Report) -> None:
 async def _leave_all(model: type[SharedDocument], report: Report) -> None:
     """Takes the clinic off each shared document; those that it shared with nobody go."""
     while rows := await model.rows({}, projection={"_id": 1}, limit=BATCH):
-        for at in range(0, len(rows), LEAVING_AT_ONCE):
-            some = rows[at : at + LEAVING_AT_ONCE]
-            await asyncio.gather(*(_leave(model, row["_id"]) for row in some))
-            report(model.guarded_name(), len(some))
-
-
-async def _leave(model: type[SharedDocument], id: ObjectId) -> None:
-    with suppress(NotFound):  # another run of the same deletion was faster
-        await model.guarded().leave(id)
+        report(model.guarded_name(), await model.guarded().leave_all([row["_id"] for row in rows]))
 
 
 async def _purge_people(clinic: ObjectId, report: Report) -> None:
@@ -193,6 +222,7 @@ async def _bury(tenant: Tenant, actor: str) -> Tombstone:
 
     No transaction: one that a killed process leaves open would keep the next run waiting for a minute.
     """
+    await note_clinic(tenant)
     tombstone = Tombstone(
         id=ObjectId(),
         subdomain=tenant.subdomain,

@@ -10,6 +10,7 @@ import pymongo
 from bson import ObjectId
 
 from app.errors import NotFound
+from app.services.placement.provisioning import database_of
 from app.services.platform_places import platform_places
 from app.tenancy.crossing import system_scope, tenant_scope
 from app.tenancy.kinds import SHARED_FIELD
@@ -75,7 +76,7 @@ async def _count_shared(tenant: Tenant) -> tuple[dict[str, int], dict[str, int]]
     stay: dict[str, int] = {}
     async with system_scope(f"plan the deletion of {tenant.subdomain}") as system:
         for model in SHARED_DOCUMENTS:
-            name, stored = model.guarded_name(), system.raw(model)
+            name, stored = model.guarded_name(), system.raw(model, database=database_of(tenant.placement))
             alone[name] = await stored.count_documents({SHARED_FIELD: [tenant.key]})
             stay[name] = await stored.count_documents({SHARED_FIELD: tenant.key}) - alone[name]
     return alone, stay

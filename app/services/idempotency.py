@@ -30,8 +30,15 @@ def mark_of(operation: str, key: str | None, values: Mapping[str, Any]) -> Reque
         return None
     key = checked(_Key, {"idempotency_key": key})["idempotency_key"]
     text = json.dumps(dict(values), sort_keys=True, default=str)
-    person = current_scope().signed_in.user_id
-    return RequestMark(id=f"{operation}:{person}:{key}", digest=sha256(text.encode()).hexdigest())
+    return RequestMark(id=f"{operation}:{_person()}:{key}", digest=sha256(text.encode()).hexdigest())
+
+
+def _person() -> str:
+    """Whoever acts: somebody on the staff, else the patient who is signed in."""
+    scope = current_scope()
+    if scope.actor is None and scope.patient is not None:
+        return f"patient-{scope.patient.patient_id}"
+    return str(scope.signed_in.user_id)
 
 
 async def once(model: Any, mark: RequestMark | None, work: Callable[[], Awaitable[Row]]) -> Row:

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import json
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
+from hashlib import sha256
 from typing import Annotated, Any
 
+from beanie import PydanticObjectId
 from bson import ObjectId
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, SecretStr
 from pydantic.alias_generators import to_camel
@@ -18,13 +21,14 @@ from app.errors import ValidationFailed
 from app.permissions import ADMIN, ROLES, RoleSpec, by_resource
 from app.services.audit import record
 from app.services.changes import build
+from app.services.placement.provisioning import id_for, provisioned
 from app.services.proof import proves
 from app.tenancy.crossing import tenant_scope
 from app.tenancy.directory import ref_of
 from app.tenancy.scope import current_scope
 from models import Membership, Role, RolePermission, Settings, Staff, Tenant, Tombstone, User
 from models.staff import StaffKind
-from models.tenant import SubscriptionStatus
+from models.tenant import Placement, PlacementKind, SubscriptionStatus
 from models.user import UserStatus
 from models.values import (
     Address,
@@ -49,7 +53,11 @@ def _strong(password: SecretStr) -> SecretStr:
     return password
 
 
-def _object(value: Any) -> Any:
+Password = Annotated[SecretStr, AfterValidator(_strong)]
+"""A password that somebody chose for themselves."""
+
+
+def object_or_empty(value: Any) -> Any:
     """What JSON calls an object; null counts as one without fields."""
     if value is None:
         return {}
@@ -83,7 +91,7 @@ class AdminForm(_Form):
 
     name: Name
     email: Email
-    password: Annotated[SecretStr, AfterValidator(_strong)]
+    password: Password
     phone: Phone | None = None
 
 
@@ -95,9 +103,9 @@ class OnboardingForm(_Form):
     display_name: Line | None = None
     email: Email | None = None
     phone: Phone | None = None
-    address: Annotated[AddressForm, BeforeValidator(_object)] = Field(default_factory=AddressForm)
-    settings: Annotated[RegionalForm, BeforeValidator(_object)] = Field(default_factory=RegionalForm)
-    admin: Annotated[AdminForm, BeforeValidator(_object)]
+    address: Annotated[AddressForm, BeforeValidator(object_or_empty)] = Field(default_factory=AddressForm)
+    settings: Annotated[RegionalForm, BeforeValidator(object_or_empty)] = Field(default_factory=RegionalForm)
+    admin: Annotated[AdminForm, BeforeValidator(object_or_empty)]
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,23 +143,86 @@ def read_form(body: Mapping[str, Any]) -> OnboardingForm:
     return form
 
 
-async def onboard(form: OnboardingForm) -> Onboarded:
-    """Opens the clinic in one transaction. Raises VALIDATION_FAILED at the field that is taken or wrong."""
+Also = Callable[[Tenant, AsyncClientSession], Awaitable[None]]
+"""What else belongs to the transaction in which a clinic is opened."""
+
+
+async def _nothing(_: Tenant, __: AsyncClientSession) -> None:
+    """Nothing else."""
+
+
+async def onboard(
+    form: OnboardingForm,
+    kind: PlacementKind = PlacementKind.SHARED,
+    *,
+    also: Also = _nothing,
+    key: str | None = None,
+) -> Onboarded:
+    """Opens the clinic in one transaction, in a database of its own if `kind` says so; that is made before, and goes
+    again when the clinic cannot be opened. Raises VALIDATION_FAILED at the field that is taken or wrong.
+
+    A repeat with the same idempotency `key` and form answers as the first did, without opening anything.
+    """
+    if key is None:
+        return await _open_first(form, kind, also)
+    opening = _digest(form, kind, key)
+
+    async def marked(tenant: Tenant, session: AsyncClientSession) -> None:
+        await Tenant.guarded().update_one({"_id": tenant.id}, {"$set": {"opening": opening}}, session=session)
+        await also(tenant, session)
+
+    try:
+        return await _open_first(form, kind, marked)
+    except ValidationFailed:
+        if (before := await _opened_before(form, opening)) is None:
+            raise
+        return before
+
+
+def _digest(form: OnboardingForm, kind: PlacementKind, key: str) -> str:
+    """By which a request is known again; of the form all but the password, which `person` judges."""
+    values = form.model_dump(mode="json", exclude={"admin": {"password"}})
+    return sha256(json.dumps([key, kind.value, values], sort_keys=True).encode()).hexdigest()
+
+
+async def _opened_before(form: OnboardingForm, opening: str) -> Onboarded | None:
+    """What that request opened, for whoever still proves to be the person of the form."""
+    tenant = await Tenant.find_one({"subdomain": form.subdomain, "opening": opening, "deletion_started_at": None})
+    if tenant is None:
+        return None
+    user = await person(form.admin)
+    async with tenant_scope(ref_of(tenant)):
+        roles = {role.name: role for role in await Role.find({"system": True}).to_list()}
+    return Onboarded(tenant, user.email, roles, sum(len(by_resource(spec.permissions)) for spec in ROLES))
+
+
+async def _open_first(form: OnboardingForm, kind: PlacementKind, also: Also) -> Onboarded:
     if await subdomain_taken(form.subdomain):
         raise _taken()
+    if kind is PlacementKind.SHARED:
+        return await _open_once(form, ObjectId(), Placement(), also)
+    await person(form.admin)  # whoever cannot open it makes no database
+    clinic = id_for(form.subdomain)
+    async with provisioned(clinic, form.subdomain) as placement:
+        return await _open_once(form, clinic, placement, also)
+
+
+async def _open_once(form: OnboardingForm, clinic: ObjectId, placement: Placement, also: Also) -> Onboarded:
     try:
-        return await _open(form)
+        return await _open(form, clinic, placement, also)
     except DuplicateKeyError as error:
         if "email" not in _unique_fields(error):
             raise
-    return await _open(form)  # the person became known in the meantime, and may prove to be the same
+    return await _open(form, clinic, placement, also)  # the person became known meanwhile, and may be the same
 
 
-async def _open(form: OnboardingForm) -> Onboarded:
+async def _open(form: OnboardingForm, clinic: ObjectId, placement: Placement, also: Also) -> Onboarded:
     user = await person(form.admin)
 
     async def work(session: AsyncClientSession) -> Onboarded:
-        return await open_clinic(form, user, session)
+        opened = await open_clinic(form, user, session, clinic=clinic, placement=placement)
+        await also(opened.tenant, session)
+        return opened
 
     try:
         return await in_transaction(work)
@@ -185,8 +256,18 @@ async def person(admin: AdminForm) -> User:
     return known
 
 
-async def open_clinic(form: OnboardingForm, user: User, session: AsyncClientSession) -> Onboarded:
+async def open_clinic(
+    form: OnboardingForm,
+    user: User,
+    session: AsyncClientSession,
+    *,
+    clinic: ObjectId,
+    placement: Placement | None = None,
+) -> Onboarded:
     """Writes the clinic, and `user` if not yet stored, within the transaction of `session`.
+
+    `clinic` is its id, the same when the transaction is tried again; a `placement` of its own must be ready. With an
+    own database, the transaction spans both.
 
     Raises VALIDATION_FAILED when the subdomain is taken, or the driver's `DuplicateKeyError` when it, or the new
     person's e-mail address, is taken at this very moment.
@@ -194,9 +275,10 @@ async def open_clinic(form: OnboardingForm, user: User, session: AsyncClientSess
     if await subdomain_taken(form.subdomain, session=session):
         raise _taken()
     tenant = build(Tenant, _tenant_values(form), at="")
-    tenant.id = ObjectId()
+    tenant.id = PydanticObjectId(clinic)
+    tenant.placement = placement or Placement()
     await tenant.insert(session=session)
-    await _hold(user, session)
+    await hold(user, session)
     async with tenant_scope(ref_of(tenant)):
         roles, permissions = await seed_roles(session)
         staff = await admin_profile(user, form.admin.name, form.admin.phone, session)
@@ -206,7 +288,7 @@ async def open_clinic(form: OnboardingForm, user: User, session: AsyncClientSess
     return Onboarded(tenant, user.email, roles, permissions)
 
 
-async def _hold(user: User, session: AsyncClientSession) -> None:
+async def hold(user: User, session: AsyncClientSession) -> None:
     """Stores a new person. A known one is written to as well, so that a deletion of their last clinic, which takes
     them along, cannot commit beside this."""
     held = await User.guarded().update_one({"_id": user.id}, {"$set": {"updated_at": now()}}, session=session)
@@ -236,7 +318,7 @@ def membership_of(user: User, staff: Staff, role: Role) -> Membership:
 
 
 async def seed_roles(session: AsyncClientSession) -> tuple[dict[str, Role], int]:
-    """Writes the five roles and their permissions for the clinic in scope; answers with the roles by name."""
+    """Writes the seeded roles and their permissions for the clinic in scope; answers with the roles by name."""
     roles = {spec.name: _role(spec) for spec in ROLES}
     permissions = [
         RolePermission(role_id=roles[spec.name].id, resource=resource, actions=list(actions))

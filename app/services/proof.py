@@ -25,9 +25,9 @@ async def proves(account: str, stored: str | None, password: str) -> bool:
         return await verify_password(stored, password)
     here = f"{account} {network_of(address)}"
     await take(ACCOUNT_FROM_NETWORK, here)
-    await take(ACCOUNT, account)
+    taken = await take(ACCOUNT, account)
     right = await verify_password(stored, password)
     if right:
         await give_back(ACCOUNT_FROM_NETWORK, here)
-        await refund(ACCOUNT, account)
+        await refund(ACCOUNT, account, taken)
     return right

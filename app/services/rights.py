@@ -12,7 +12,10 @@ _SENTENCES = {
     "update": "Change {}.",
     "archive": "Archive and restore {}.",
     "share": "Share {} with other clinics.",
+    "export": "Take along all data of {}.",
+    "erase": "Erase {} for good.",
     "merge": "Merge {} that stand for the same person.",
+    "break_glass": "Open other clinics' records of {} in an emergency, under review.",
     "cancel": "Cancel {}.",
     "overbook": "Book {} over others, with a reason.",
     "manage": "Manage {}.",
@@ -23,6 +26,7 @@ _SENTENCES = {
 _NOUNS = {
     "audit_log": "the audit log",
     "availability": "working hours and time off",
+    "dispensing": "what is handed out",
     "imaging": "imaging",
     "inventory": "the stock",
     "lab_result": "lab results",
@@ -30,6 +34,7 @@ _NOUNS = {
     "queue": "the queue",
     "settings": "the clinic's settings",
     "staff": "staff and their access",
+    "statistics": "the clinic's figures",
     "subscription": "the clinic's subscription",
 }
 

@@ -55,13 +55,15 @@ def _require_own(rights: frozenset[Permission]) -> None:
         raise Forbidden(f"You may not grant what you may not do yourself: {', '.join(lacking)}.")
 
 
-async def rights_by_role(ids: Sequence[ObjectId], session: AsyncClientSession | None = None) -> list[list[str]]:
-    """The rights of each role, as `resource:action` in the order of the enum."""
+async def rights_by_role(
+    ids: Sequence[ObjectId], session: AsyncClientSession | None = None
+) -> dict[ObjectId, list[str]]:
+    """The rights of each role by its id, as `resource:action` in the order of the enum."""
     documents = await RolePermission.find({"role_id": {"$in": list(ids)}}, session=session).to_list()
     held: dict[ObjectId, set[Permission]] = {id: set() for id in ids}
     for document in documents:
         held[document.role_id] |= document.rights()
-    return [[right.value for right in Permission if right in held[id]] for id in ids]
+    return {id: [right.value for right in Permission if right in rights] for id, rights in held.items()}
 
 
 async def create(values: Mapping[str, Any], names: Iterable[str]) -> Row:
@@ -139,7 +141,7 @@ async def _changeable(role_id: ObjectId, session: AsyncClientSession) -> Role:
 async def _replace_rights(role: Role, rights: frozenset[Permission], session: AsyncClientSession) -> None:
     """Only what is added must be the actor's own: a role may keep what it had."""
     held = await rights_by_role([role.key], session)
-    _require_own(rights - {Permission(name) for name in held[0]})
+    _require_own(rights - {Permission(name) for name in held[role.key]})
     await RolePermission.guarded().delete_many({"role_id": role.key}, session=session)
     await _grant(role.key, rights, session)
 

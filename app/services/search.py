@@ -2,13 +2,25 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
 
 from app.errors import ValidationFailed
 from models.values import search_key
 
 SEARCH_LENGTH = 100
+BY_ID = "_id_"
+"""The index that every collection has."""
 _BEYOND = "\U0010ffff"
+
+
+@dataclass(frozen=True, slots=True)
+class Way:
+    """One of several ways in which a row may match, and the index along which such rows are found."""
+
+    where: Mapping[str, Any]
+    index: str
 
 
 def starts_with(column: str, text: str) -> dict[str, Any]:

@@ -1,4 +1,5 @@
-"""Finds what no clinic's data may ever be: without its clinic, with a wrong one, pointing into another one.
+"""Finds what no clinic's data may ever be: without its clinic, with a wrong one, pointing into another one; and stock
+that is not the sum of its movements.
 
 Everything here reads what is stored, past the guard, and changes nothing.
 """
@@ -6,7 +7,7 @@ Everything here reads what is stored, past the guard, and changes nothing.
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import pymongo
@@ -14,12 +15,19 @@ from bson import ObjectId
 from pymongo import AsyncMongoClient
 
 from app.config import Settings
-from app.db.schema import STATE, apply_schema
+from app.db.schema import STATE, SchemaReport, apply_schema
+from app.services.changes import storable
+from app.services.documents.recount import KIND, by_kind, total
+from app.services.pharmacy.checks import comparisons
+from app.services.placement.provisioning import is_clinics_own
 from app.tenancy.crossing import system_scope
 from app.tenancy.kinds import ARCHIVED_FIELD, SHARED_FIELD, TENANT_FIELD
-from app.tenancy.scope import Database
-from models import PLATFORM_DOCUMENTS, SHARED_DOCUMENTS, TENANT_DOCUMENTS, Tenant
+from app.tenancy.pipelines import BUSY_CLAIMS
+from app.tenancy.places import own_database, residence_of
+from app.tenancy.scope import Database, Residence
+from models import PLATFORM_DOCUMENTS, SHARED_DOCUMENTS, TENANT_DOCUMENTS, DocumentContent, StorageUsage, Tenant
 from models.base import GuardedDocument
+from models.document import Room
 from models.references import PlatformReference, Reference, WhenGone, pointers_of
 
 EXAMPLES = 5
@@ -44,44 +52,143 @@ class Finding:
 async def check_columns(
     client: AsyncMongoClient[dict[str, Any]], settings: Settings, *, database: Database | None = None
 ) -> list[Finding]:
-    """All faults of a database (by default the shared one). Reads every clinic's collection once per kind of fault."""
+    """All faults of a shared database (by default that of the settings) and of the own ones of its clinics. Reads every
+    clinic's collection once per kind of fault."""
     place = database if database is not None else client[settings.mongodb_database]
     async with system_scope("check that every document has its clinic"):
         with pymongo.timeout(None):
-            found = [fault async for fault in _faults(place)]
-    return found + await _schema_faults(client, settings, place)
+            columns = {"subdomain": 1, "placement": 1, "move.stage": 1}
+            tenants = {row["_id"]: row async for row in place[Tenant.guarded_name()].find({}, columns)}
+            apart = {id: row for id, row in tenants.items() if residence_of(row).is_own}
+            found = [fault async for fault in _faults(place, set(tenants), set(apart))]
+            found += [fault async for fault in _misplaced(place, apart)]
+            for id, row in sorted(apart.items()):
+                found += [fault async for fault in _own_faults(place, id, residence_of(row))]
+            found += [fault async for fault in _orphans(place, tenants)]
+    return found + await _schema_faults(place)
 
 
-async def _faults(place: Database) -> AsyncIterator[Finding]:
-    tenants = set(await place[Tenant.guarded_name()].distinct("_id"))
+async def _faults(place: Database, tenants: set[ObjectId], apart: set[ObjectId]) -> AsyncIterator[Finding]:
+    """Those of the shared database. What clinics that live `apart` have there is not theirs to work with."""
+    checks = (
+        *(_owner_faults(place, owned, tenants) for owned in TENANT_DOCUMENTS),
+        *(_sharing_faults(place, shared, tenants) for shared in SHARED_DOCUMENTS),
+        *(_platform_faults(place, platform) for platform in PLATFORM_DOCUMENTS),
+        *(_reference_faults(place, model, apart) for model in (*TENANT_DOCUMENTS, *PLATFORM_DOCUMENTS)),
+        _stock_faults(place),
+        _room_faults(place),
+        _unknown_collections(place, (*TENANT_DOCUMENTS, *SHARED_DOCUMENTS, *PLATFORM_DOCUMENTS)),
+    )
+    for check in checks:
+        async for fault in check:
+            yield fault
+
+
+async def _stock_faults(place: Database) -> AsyncIterator[Finding]:
+    """Balances of the stock that are not the sums of what they must be the sums of."""
+    for one in comparisons():
+        counted = {"_id": None, "n": {"$sum": 1}, "examples": {"$firstN": {"input": "$_id.id", "n": EXAMPLES}}}
+        async for group in _groups(place, one.model, [*one.stages, {"$group": counted}]):
+            yield _finding(one.model, one.problem, group)
+
+
+async def _room_faults(place: Database) -> AsyncIterator[Finding]:
+    """Clinics whose count of the room that files take differs from what their contents come to.
+
+    What is uploaded between the two looks is not a fault: whoever differs is looked at twice.
+    """
+    twice = await _miscounted(place)
+    if twice and (wrong := sorted(set(twice) & set(await _miscounted(place)))):
+        some = tuple(str(one) for one in wrong[:EXAMPLES])
+        yield Finding(StorageUsage.guarded_name(), "the room of files is miscounted", len(wrong), some)
+
+
+async def _miscounted(place: Database) -> list[ObjectId]:
+    by_clinic = {"_id": {"clinic": f"${TENANT_FIELD}", "kind": KIND}, "bytes": {"$sum": "$size"}}
+    stages: list[dict[str, Any]] = [{"$group": {**by_clinic, "files": {"$sum": 1}}}]
+    found: dict[Any, dict[str, Room]] = {}
+    async for group in _groups(place, DocumentContent, stages):
+        of_clinic = found.setdefault(group["_id"].get("clinic"), {})
+        of_clinic[str(group["_id"].get("kind"))] = Room(bytes=group["bytes"], files=group["files"])
+    wrong = []
+    async for row in place[StorageUsage.guarded_name()].find({}):
+        kept = by_kind(found.pop(row.get(TENANT_FIELD), {}))
+        reserved = sum(one["size"] for one in row.get("reserved") or ())
+        if row.get("kept") != storable(kept) or row.get("used") != reserved + total(kept).bytes:
+            wrong.append(row.get(TENANT_FIELD))
+    return [one for one in (*wrong, *found) if isinstance(one, ObjectId)]
+
+
+async def _own_faults(shared: Database, clinic: ObjectId, residence: Residence) -> AsyncIterator[Finding]:
+    """Those of one clinic's own database, named by it."""
+    own = own_database(shared, residence)
+    assert own is not None  # noqa: S101 - asked for clinics that have one
+    found: list[Finding] = []
     for owned in TENANT_DOCUMENTS:
-        async for fault in _owner_faults(place, owned, tenants):
-            yield fault
-    for shared in SHARED_DOCUMENTS:
-        async for fault in _sharing_faults(place, shared, tenants):
-            yield fault
-    for platform in PLATFORM_DOCUMENTS:
-        async for fault in _platform_faults(place, platform):
-            yield fault
-    for model in (*TENANT_DOCUMENTS, *PLATFORM_DOCUMENTS):
-        async for fault in _reference_faults(place, model):
-            yield fault
-    async for fault in _unknown_collections(place):
-        yield fault
+        found += [fault async for fault in _owner_faults(own, owned, {clinic})]
+        found += [fault async for fault in _reference_faults(own, owned, set())]
+    for model in SHARED_DOCUMENTS:
+        found += [fault async for fault in _sharing_faults(own, model, {clinic})]
+    found += [fault async for fault in _stock_faults(own)]
+    found += [fault async for fault in _room_faults(own)]
+    found += [fault async for fault in _platform_pointers(shared, own, clinic)]
+    found += [fault async for fault in _unknown_collections(own, (*TENANT_DOCUMENTS, *SHARED_DOCUMENTS))]
+    found += _drift(await apply_schema(own, check=True, tenant_id=clinic))
+    for fault in found:
+        yield replace(fault, collection=f"{own.name}.{fault.collection}")
 
 
-async def _schema_faults(
-    client: AsyncMongoClient[dict[str, Any]], settings: Settings, place: Database
-) -> list[Finding]:
-    report = await apply_schema(client, settings, check=True, database=place)
+async def _platform_pointers(shared: Database, own: Database, clinic: ObjectId) -> AsyncIterator[Finding]:
+    """References of documents above the clinics into a clinic's own database that lead to nothing there."""
+    for model in PLATFORM_DOCUMENTS:
+        for pointer in pointers_of(model):
+            if isinstance(pointer.mark, Reference):
+                target = pointer.mark.collection
+                wanted = await shared[model.guarded_name()].distinct(pointer.path, {_owner_field(model): clinic})
+                ids = {one for one in wanted if isinstance(one, ObjectId)}
+                lost = ids - {row["_id"] async for row in own[target].find({"_id": {"$in": list(ids)}}, {"_id": 1})}
+                if lost:
+                    some = tuple(sorted(map(str, lost))[:EXAMPLES])
+                    problem = f"{pointer.path} of {model.guarded_name()} points to nothing in it"
+                    yield Finding(target, problem, len(lost), some)
+
+
+async def _misplaced(place: Database, apart: Mapping[ObjectId, Mapping[str, Any]]) -> AsyncIterator[Finding]:
+    """Documents in the shared database of clinics that live elsewhere: more than the shadows of appointments, and of no
+    move that keeps them."""
+    gone = [id for id, row in apart.items() if not row.get("move")]
+    for model in (*TENANT_DOCUMENTS, *SHARED_DOCUMENTS):
+        field_ = SHARED_FIELD if model in SHARED_DOCUMENTS else TENANT_FIELD
+        theirs: dict[str, Any] = {field_: {"$in": gone}}
+        if model.guarded_name() == BUSY_CLAIMS:
+            theirs["patient_id"] = {"$exists": True}
+        if count := await place[model.guarded_name()].count_documents(theirs) if gone else 0:
+            yield Finding(model.guarded_name(), "belongs to a clinic that lives in a database of its own", count)
+
+
+async def _orphans(place: Database, tenants: Mapping[ObjectId, Any]) -> AsyncIterator[Finding]:
+    """Databases that are named as those of clinics, and are no clinic's."""
+    known = {residence_of(row).database for row in tenants.values()} | {
+        f"{place.name}_{id}" for id, row in tenants.items() if row.get("move")
+    }
+    for name in sorted(await place.client.list_database_names()):
+        if is_clinics_own(name, place.name) and name not in known:
+            yield Finding(name, "is the database of no clinic that exists")
+
+
+async def _schema_faults(place: Database) -> list[Finding]:
+    return _drift(await apply_schema(place, check=True))
+
+
+def _drift(report: SchemaReport) -> list[Finding]:
     return [
         Finding(drift.collection, f"{drift.problem} {drift.part}{f' {drift.name}' if drift.name else ''}")
         for drift in report.drift
     ]
 
 
-async def _unknown_collections(place: Database) -> AsyncIterator[Finding]:
-    known = {model.guarded_name() for model in (*TENANT_DOCUMENTS, *SHARED_DOCUMENTS, *PLATFORM_DOCUMENTS)}
+async def _unknown_collections(place: Database, models: Iterable[type[GuardedDocument]]) -> AsyncIterator[Finding]:
+    known = {model.guarded_name() for model in models}
     for name in sorted(await place.list_collection_names()):
         if name not in known | OWN_COLLECTIONS and not name.startswith("system."):
             count = await place[name].estimated_document_count()
@@ -160,13 +267,16 @@ async def _platform_faults(place: Database, model: type[GuardedDocument]) -> Asy
                 yield _finding(model, f"{pointer.path} points to nothing in {mark.collection}", group)
 
 
-async def _reference_faults(place: Database, model: type[GuardedDocument]) -> AsyncIterator[Finding]:
-    """References of a clinic that point to nothing, or to what is not that clinic's."""
+async def _reference_faults(
+    place: Database, model: type[GuardedDocument], apart: set[ObjectId]
+) -> AsyncIterator[Finding]:
+    """References of a clinic that point to nothing, or to what is not that clinic's; not those of clinics `apart`."""
     for pointer in pointers_of(model):
         if not isinstance(pointer.mark, Reference):
             continue
         target = pointer.mark.collection
-        stages = [*_pointing(pointer.path, _owner_field(model)), *_target(target)]
+        here = {"$match": {_owner_field(model): {"$nin": list(apart)}}}
+        stages = [here, *_pointing(pointer.path, _owner_field(model)), *_target(target)]
         outside = {"$match": {"$expr": {"$not": {"$in": ["$_id.owner", {"$ifNull": [_owners_of(target), []]}]}}}}
         for problem, only in (
             ("to nothing in", {"target": []}),

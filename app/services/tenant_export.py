@@ -1,26 +1,26 @@
-"""Writes everything of one clinic into a folder: one NDJSON file per collection, and a manifest with checksums."""
+"""Writes everything of one clinic into a folder: one NDJSON file per collection, its files, and a manifest with
+checksums. `moving.restoring` reads it back."""
 
 from __future__ import annotations
 
 import fcntl
 import json
-import os
 import shutil
 from collections.abc import AsyncIterable, AsyncIterator, Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
 from datetime import datetime
-from hashlib import sha256
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
 import pymongo
 from bson import ObjectId, json_util
 
 from app.errors import Conflict
+from app.services.documents.removal import all_files
+from app.services.moving.folders import FILES, MANIFEST, Lock, Writer, sync_folder
 from app.services.platform_places import platform_places
 from app.tenancy.crossing import tenant_scope
-from models import SHARED_DOCUMENTS, TENANT_DOCUMENTS, Membership, Tenant, User
+from models import SHARED_DOCUMENTS, TENANT_DOCUMENTS, AuditEntry, Membership, Tenant, User
 from models.base import GuardedDocument
 from models.references import WhenGone
 from models.values import now
@@ -29,20 +29,8 @@ Row = dict[str, Any]
 Report = Callable[[str, int], None]
 """Told of a collection and how many of its documents have just been dealt with."""
 
-FORMAT = 1
 BATCH = 1_000
-MANIFEST = "manifest.json"
 _PARTIAL = ".partial"
-
-
-@dataclass(frozen=True, slots=True)
-class ExportedFile:
-    """One file of the export; `sha256` in hex, `bytes` is its size."""
-
-    name: str
-    documents: int
-    bytes: int
-    sha256: str
 
 
 class DeletionInProgress(Conflict):
@@ -61,20 +49,24 @@ def sole(exports: Path, subdomain: str) -> Iterator[None]:
         yield
 
 
-async def export_tenant(tenant: Tenant, exports: Path, *, report: Report = lambda *_: None) -> Path:
+async def export_tenant(
+    tenant: Tenant, exports: Path, *, lock: Lock | None = None, report: Report = lambda *_: None
+) -> Path:
     """Streams the clinic's documents into `exports`/<subdomain>-<time>, readable by its owner alone; gives the folder.
 
     The folder gets its name when it is complete and on disk; what interrupted exports left is removed. Files hold one
-    document a line in MongoDB's relaxed Extended JSON, as `mongoimport` reads it. Secrets, and which other clinics
-    share a patient, are not exported.
+    document a line in MongoDB's canonical Extended JSON, which keeps every type and which `mongoimport` reads too;
+    with `lock` they are sealed. Secrets, and which other clinics share a patient, are not exported.
     """
     final = exports / f"{tenant.subdomain}-{now():%Y%m%dT%H%M%S%fZ}"
     partial = _fresh(final)
+    writer = Writer(partial, lock)
     with pymongo.timeout(None):
-        files = await _write_all(partial, tenant, report)
-    _write_manifest(partial, tenant, files)
+        lost = await _write_all(writer, tenant, report)
+    about = {"id": str(tenant.id), "subdomain": tenant.subdomain, "name": tenant.name}
+    writer.finish({"made_at": now().isoformat(), "tenant": about, "lost": lost})
     partial.rename(final)
-    _sync_folder(exports)
+    sync_folder(exports)
     return final
 
 
@@ -101,7 +93,8 @@ def _fresh(final: Path) -> Path:
     return partial
 
 
-async def _write_all(folder: Path, tenant: Tenant, report: Report) -> list[ExportedFile]:
+async def _write_all(writer: Writer, tenant: Tenant, report: Report) -> list[str]:
+    """Writes everything; gives the ids of contents whose file is gone."""
     clinic = tenant.key
     platform: dict[str, AsyncIterator[Row]] = {
         Tenant.guarded_name(): _visible(Tenant, {"_id": clinic}),
@@ -109,17 +102,25 @@ async def _write_all(folder: Path, tenant: Tenant, report: Report) -> list[Expor
     }
     for model, paths in platform_places("tenants", WhenGone.DELETE).items():
         platform[model.guarded_name()] = _visible(model, {"$or": [{path: clinic} for path in paths]})
-    files = [await _write(folder, name, rows, report) for name, rows in platform.items()]
+    for name, rows in platform.items():
+        await _write(writer, name, rows, report)
     async with tenant_scope(tenant):
         for owned in (*TENANT_DOCUMENTS, *SHARED_DOCUMENTS):
-            files.append(await _write(folder, owned.guarded_name(), _visible(owned, {}), report))  # noqa: PERF401
-    return files
+            await _write(writer, owned.guarded_name(), _visible(owned, {}), report)
+        return await _contents(writer, report)
+
+
+_IN_ORDER: dict[str, list[tuple[str, int]]] = {AuditEntry.guarded_name(): [("seq", 1)]}
+"""Collections that are read in an order: others come as they lie, which costs least."""
 
 
 async def _visible(model: type[GuardedDocument], filter: Row) -> AsyncIterator[Row]:
     """Rows without the fields that the model keeps out of its own `repr`: those are secrets."""
     secrets = {name: 0 for name, field in model.model_fields.items() if not field.repr}
-    async with model.get_pymongo_collection().find(filter, secrets or None, batch_size=BATCH) as cursor:
+    options: dict[str, Any] = {"batch_size": BATCH}
+    if (order := _IN_ORDER.get(model.guarded_name())) is not None:
+        options["sort"] = order
+    async with model.get_pymongo_collection().find(filter, secrets or None, **options) as cursor:
         async for row in cursor:
             yield row
 
@@ -131,48 +132,29 @@ async def _people(clinic: ObjectId) -> AsyncIterator[Row]:
             yield row
 
 
-async def _write(folder: Path, name: str, rows: AsyncIterable[Row], report: Report) -> ExportedFile:
-    path = folder / f"{name}.ndjson"
-    digest, count, size = sha256(), 0, 0
-    with _private(path) as file:
+async def _write(writer: Writer, name: str, rows: AsyncIterable[Row], report: Report) -> None:
+    count = 0
+
+    async def lines() -> AsyncIterator[bytes]:
+        nonlocal count
         async for row in rows:
-            line = json_util.dumps(row, json_options=json_util.RELAXED_JSON_OPTIONS).encode() + b"\n"
-            file.write(line)
-            digest.update(line)
-            count, size = count + 1, size + len(line)
+            yield json_util.dumps(row, json_options=json_util.CANONICAL_JSON_OPTIONS).encode() + b"\n"
+            count += 1
             if count % BATCH == 0:
                 report(name, BATCH)
-        _sync(file)
+
+    await writer.write(f"{name}.ndjson", 0, lines())
+    writer.counted(count)
     report(name, count % BATCH)
-    return ExportedFile(path.name, count, size, digest.hexdigest())
 
 
-def _write_manifest(folder: Path, tenant: Tenant, files: list[ExportedFile]) -> None:
-    about = {
-        "format": FORMAT,
-        "made_at": now().isoformat(),
-        "tenant": {"id": str(tenant.id), "subdomain": tenant.subdomain, "name": tenant.name},
-        "files": [asdict(file) for file in files],
-    }
-    with _private(folder / MANIFEST) as file:
-        file.write(json.dumps(about, indent=2).encode())
-        _sync(file)
-    _sync_folder(folder)
-
-
-def _private(path: Path) -> BinaryIO:
-    """A new file that its owner alone may read."""
-    return os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb")
-
-
-def _sync(file: BinaryIO) -> None:
-    file.flush()
-    os.fsync(file.fileno())
-
-
-def _sync_folder(folder: Path) -> None:
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
+async def _contents(writer: Writer, report: Report) -> list[str]:
+    """Writes the clinic's files as they were before they were encrypted."""
+    lost = []
+    async for name, parts in all_files():
+        if parts is None:
+            lost.append(name)
+            continue
+        await writer.write(f"{FILES}/{name}", 1, parts)
+        report(FILES, 1)
+    return lost

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from datetime import datetime
 from typing import Any
 
 from bson import ObjectId
@@ -17,6 +18,8 @@ FORBIDDEN = frozenset({"$where", "$function", "$accumulator"})
 """Server-side JavaScript: it sees whole documents and cannot be checked."""
 WHOLE_DOCUMENT = frozenset({"$getField", "$setField", "$unsetField", "$jsonSchema"})
 """Operators that reach a field by a computed name or a pattern, so a mention cannot be seen."""
+SIMPLE = frozenset({str, int, float, bool, bytes, type(None), datetime, ObjectId})
+"""Types of values that hold no others; asking for these first spares the slow question for a mapping."""
 WHOLE_VARIABLES = ("$$ROOT", "$$CURRENT")
 OWNER_REFUSED = "a document stays with its clinic for ever"
 HIDDEN_REFUSED = "which clinics share or archived a document is not for callers to read or write"
@@ -47,19 +50,24 @@ def carries_tenant(kind: Kind, own: ObjectId, criteria: Any) -> bool:
     return any(carries_tenant(kind, own, part) for part in criteria.get("$and", ()))
 
 
-def pairs(value: Any) -> Iterator[tuple[str | None, Any]]:
-    """Every key with its value, and every value in a list (key None), at any depth."""
+def pairs(value: Any, *, keys_only: bool = False) -> Iterator[tuple[str | None, Any]]:
+    """Every key with its value, and every value in a list (key None) unless `keys_only`, at any depth."""
     waiting: list[Any] = [value]
     while waiting:
         current = waiting.pop()
-        if isinstance(current, Mapping):
+        if type(current) is dict or isinstance(current, Mapping):
             for key, inner in current.items():
                 yield key, inner
-                waiting.append(inner)
+                if type(inner) not in SIMPLE:
+                    waiting.append(inner)
         elif isinstance(current, list | tuple | set | frozenset):
+            if keys_only:
+                waiting += [inner for inner in current if type(inner) not in SIMPLE]
+                continue
             for inner in current:
                 yield None, inner
-                waiting.append(inner)
+                if type(inner) not in SIMPLE:
+                    waiting.append(inner)
 
 
 def names_hidden(path: Any) -> bool:
@@ -69,9 +77,15 @@ def names_hidden(path: Any) -> bool:
 
 def refuse_javascript(value: Any) -> None:
     """Raises `TenantGuardRefused` for server-side JavaScript at any depth."""
-    for key, _ in pairs(value):
-        if key in FORBIDDEN:
-            raise TenantGuardRefused(f"{key} is not allowed")
+    waiting: list[Any] = [value]
+    while waiting:
+        current = waiting.pop()
+        if type(current) is dict or isinstance(current, Mapping):
+            if not FORBIDDEN.isdisjoint(current):
+                raise TenantGuardRefused(f"{min(FORBIDDEN.intersection(current))} is not allowed")
+            waiting += [inner for inner in current.values() if type(inner) not in SIMPLE]
+        elif isinstance(current, list | tuple | set | frozenset):
+            waiting += [inner for inner in current if type(inner) not in SIMPLE]
 
 
 def refuse_hidden_keys(value: Any, own: ObjectId | None = None) -> None:
@@ -80,7 +94,7 @@ def refuse_hidden_keys(value: Any, own: ObjectId | None = None) -> None:
     With `own`, a clinic may still ask whether a document is archived by itself. Values are left alone, for they
     may be what a person typed; only what stands under `$expr` is read as an expression.
     """
-    for key, inner in pairs(value):
+    for key, inner in pairs(value, keys_only=True):
         if own is not None and key == ARCHIVED_FIELD and inner in ({"$ne": own}, own):
             continue
         if key in WHOLE_DOCUMENT or names_hidden(key):
@@ -138,11 +152,12 @@ def _without_hidden(projection: Any) -> Document:
 
 def check_sort(kind: Kind, sort: Any) -> None:
     """Raises `TenantGuardRefused` for a sort by the arrays of tenant ids: an order tells their content."""
-    if kind is Kind.SHARED and any(names_hidden(name) for name in _sort_names(sort)):
+    if kind is Kind.SHARED and any(names_hidden(name) for name in sort_names(sort)):
         raise TenantGuardRefused("a shared collection is not sorted by its clinics")
 
 
-def _sort_names(sort: Any) -> Iterable[Any]:
+def sort_names(sort: Any) -> Iterable[Any]:
+    """The fields by which a sort orders, however it is written."""
     if sort is None:
         return ()
     if isinstance(sort, str):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Awaitable, Callable
 from types import TracebackType
 from typing import Any, Self
 
@@ -12,6 +13,7 @@ from pymongo.asynchronous.cursor import AsyncCursor
 from app.errors import TenantGuardRefused
 from app.tenancy.scope import scope_or_none
 
+Arrived = Callable[[list[dict[str, Any]]], Awaitable[None]]
 DriverCursor = AsyncCursor[dict[str, Any]] | AsyncCommandCursor[dict[str, Any]]
 
 
@@ -24,12 +26,13 @@ def tenant_in_scope() -> ObjectId | None:
 class GuardedCursor:
     """Rows as plain dicts, by `async for` or `to_list`. Raises `TenantGuardRefused` under another clinic."""
 
-    __slots__ = ("_cursor", "_own")
+    __slots__ = ("_arrived", "_cursor", "_own")
 
-    def __init__(self, cursor: DriverCursor, own: ObjectId | None) -> None:
-        """`own` is the clinic that opened it; None for the platform's collections."""
+    def __init__(self, cursor: DriverCursor, own: ObjectId | None, arrived: Arrived | None = None) -> None:
+        """`own` is the clinic that opened it; None for the platform's collections. `arrived` sees each row first."""
         self._cursor = cursor
         self._own = own
+        self._arrived = arrived
 
     def _check(self) -> None:
         if self._own is not None and tenant_in_scope() != self._own:
@@ -40,12 +43,18 @@ class GuardedCursor:
 
     async def __anext__(self) -> dict[str, Any]:
         self._check()
-        return await self._cursor.__anext__()
+        row = await self._cursor.__anext__()
+        if self._arrived is not None:
+            await self._arrived([row])
+        return row
 
     async def to_list(self, length: int | None = None) -> list[dict[str, Any]]:
         """All rows, or at most `length`."""
         self._check()
-        return await self._cursor.to_list(length)
+        rows = await self._cursor.to_list(length)
+        if self._arrived is not None:
+            await self._arrived(rows)
+        return rows
 
     async def close(self) -> None:
         """Gives the cursor up on the server; safe to call twice."""

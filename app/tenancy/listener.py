@@ -20,6 +20,7 @@ Command = Mapping[str, Any]
 CLINICS = (Kind.TENANT, Kind.SHARED)
 UNREADABLE = (AttributeError, LookupError, RecursionError, TypeError, ValueError)
 CURSORS_REMEMBERED = 100_000
+LEDGER = "audit_entries"
 
 
 class Verdict(StrEnum):
@@ -29,6 +30,7 @@ class Verdict(StrEnum):
     HELD = "held to its clinic"
     SYSTEM = "inside a system scope"
     BUSY_CLAIMS = "the narrow read of busy times"
+    LEDGER = "audit entries that are stored together"
     BROKEN = "refused"
 
 
@@ -58,11 +60,10 @@ class TenantWall(CommandListener):
     def succeeded(self, event: CommandSucceededEvent) -> None:
         """Notes which clinic opened a cursor, until the cursor is read to its end."""
         cursor = event.reply.get("cursor")
-        if not isinstance(cursor, Mapping) or kind_of(_collection(cursor.get("ns"))) not in CLINICS:
+        if not isinstance(cursor, Mapping) or not cursor.get("id") or event.command_name == "getMore":
             return
-        key = (event.connection_id, cursor["id"])
-        if event.command_name != "getMore" and cursor["id"]:
-            self._cursors[key] = _own(scope_or_none())
+        if kind_of(_collection(cursor.get("ns"))) in CLINICS:
+            self._cursors[event.connection_id, cursor["id"]] = _own(scope_or_none())
             if len(self._cursors) > CURSORS_REMEMBERED:
                 self._cursors.popitem(last=False)
 
@@ -82,6 +83,9 @@ class TenantWall(CommandListener):
             return Verdict.SYSTEM
         if name == "aggregate" and _is_busy_claims(command):
             return Verdict.BUSY_CLAIMS
+        if scope is not None and scope.ledger:
+            kept = name == "insert" and _is_ledger(command) and _in_place(scope, event.database_name)
+            return Verdict.LEDGER if kept else Verdict.BROKEN
         own = _own(scope)
         if own is None or not _in_place(scope, event.database_name):
             return Verdict.BROKEN
@@ -101,7 +105,12 @@ def _own(scope: Scope | None) -> ObjectId | None:
 
 def _in_place(scope: Scope | None, database_name: str) -> bool:
     """A clinic with its own database is served from there only."""
-    return scope is None or scope.database is None or scope.database.name == database_name
+    if scope is None:
+        return True
+    if scope.database is not None:
+        return scope.database.name == database_name
+    own = scope.tenant.residence.database if scope.tenant is not None else None
+    return own is None or own == database_name
 
 
 def _collection(namespace: Any) -> str:
@@ -199,6 +208,14 @@ _CHECKS: Mapping[str, Callable[[Command, ObjectId], bool]] = {
     "update": _each_held("update", "updates"),
 }
 """Everything else on a clinic's collection is administration, and needs a system scope."""
+
+
+def _is_ledger(command: Command) -> bool:
+    """Whether all that a command inserts are audit entries, each linked in a clinic's chain."""
+    return command["insert"] == LEDGER and all(
+        isinstance(document.get(TENANT_FIELD), ObjectId) and {"seq", "mac", "key_id"} <= document.keys()
+        for document in command["documents"]
+    )
 
 
 def _is_busy_claims(command: Command) -> bool:

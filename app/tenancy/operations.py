@@ -8,7 +8,7 @@ from typing import Any
 from weakref import WeakKeyDictionary
 
 from pymongo.asynchronous.client_session import AsyncClientSession
-from pymongo.errors import BulkWriteError, DuplicateKeyError
+from pymongo.errors import BulkWriteError, DuplicateKeyError, WriteError
 
 from app.errors import NotFound, TenantGuardRefused
 from app.tenancy.scope import TenantId
@@ -24,6 +24,8 @@ INSERT = frozenset({"comment"})
 """Keyword arguments that may pass through, per family of operations. `bypass_document_validation`, `let`, `return_key`
 and whatever a later driver invents are not among them."""
 
+DUPLICATE_KEY = 11000
+
 _session_owners: WeakKeyDictionary[AsyncClientSession, TenantId] = WeakKeyDictionary()
 
 
@@ -31,6 +33,22 @@ def claim_session(session: AsyncClientSession | None, own: TenantId) -> None:
     """Ties a session, and so its transaction, to the first clinic that uses it. Raises for a second one."""
     if session is not None and _session_owners.setdefault(session, own) != own:
         raise TenantGuardRefused("the transaction belongs to another clinic")
+
+
+@contextmanager
+def passed_to(session: AsyncClientSession | None, neighbour: TenantId) -> Iterator[None]:
+    """Lends a session to another clinic for one step of its transaction. For `app.tenancy.crossing` alone."""
+    if session is None:
+        yield
+        return
+    own = _session_owners.pop(session, None)
+    _session_owners[session] = neighbour
+    try:
+        yield
+    finally:
+        del _session_owners[session]
+        if own is not None:
+            _session_owners[session] = own
 
 
 def allow(options: Mapping[str, Any], allowed: frozenset[str]) -> None:
@@ -48,6 +66,22 @@ def foreign_id_is_not_found(upsert: bool) -> Iterator[None]:
         if upsert and _duplicate_id(error.details):
             raise NotFound from None
         raise
+
+
+def failures_of(error: BulkWriteError) -> Mapping[int, WriteError]:
+    """What each document of an unordered insert met, by its place, as if it had been inserted alone.
+
+    Raises the error itself when what was stored is not known to be stored for good.
+    """
+    told: Any = error.details or {}
+    if told.get("writeConcernErrors"):
+        raise error
+    return {
+        one["index"]: (DuplicateKeyError if one["code"] == DUPLICATE_KEY else WriteError)(
+            one.get("errmsg", ""), one["code"], {**one, "index": 0}
+        )
+        for one in told.get("writeErrors", ())
+    }
 
 
 def _duplicate_id(details: Any) -> bool:

@@ -45,8 +45,15 @@ PLAIN_STAGES = frozenset(
 
 STRIP: Document = {"$unset": sorted(HIDDEN_FIELDS)}
 """Takes the arrays of tenant ids out before a caller's stages can see them."""
+KEEPING = frozenset({"$addFields", "$limit", "$lookup", "$match", "$sample", "$set", "$skip", "$sort"})
+"""Stages behind which a row is still one document with all of its columns."""
 BEFORE_STRIP = frozenset({"$match", "$sort", "$skip", "$limit"})
 """Stages that only choose documents stay in front of `STRIP`, so that they can use indexes."""
+
+
+def reshapes(pipeline: Any) -> bool:
+    """Whether what comes out is something else than the documents themselves."""
+    return any(not KEEPING.issuperset(stage) for stage in pipeline)
 
 
 def scoped_pipeline(kind: Kind, own: ObjectId | None, pipeline: Any) -> list[Document]:
@@ -208,6 +215,9 @@ def _graph_lookup(kind: Kind, own: ObjectId | None, content: Any) -> list[Docume
 
 BUSY_CLAIMS = "appointments"
 """The collection that `busy_claims_pipeline` may read across clinics."""
+CLAIMS = "claims"
+PERSONAL = ("doctor:", "overbook:")
+"""What claims of a person's time begin with; all others are good within one clinic."""
 
 
 def busy_claims_pipeline(low: str, high: str) -> list[Document]:

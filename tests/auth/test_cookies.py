@@ -11,8 +11,11 @@ PRODUCTION = Settings(
     environment="production",
     mongodb_uri="mongodb://db.polyclinic-host.org/?replicaSet=rs0&tls=true",
     session_secret=SecretStr("t8Vq2-Zx7Lm4Rk9Pw3Ny6Bd1Hs5Gc0Jf_Ua"),
+    audit_secret=SecretStr("q4Wz8-Lm2Xc7Vb1Nh5Tg9Rf3Ed6Ys0Ku_Jp"),
+    encryption_key=SecretStr("k7Pd2-Yb5Hs9Gc3Jf8Ua1Tz6Vq4Zx0Lm_Rn"),
     root_domain="polyclinic-host.org",
     cookie_domain=".polyclinic-host.org",
+    mail_url=SecretStr("smtps://mail.polyclinic-host.org"),
 )
 
 

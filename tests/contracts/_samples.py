@@ -6,7 +6,7 @@ elsewhere unseen. Where no general sample fits, `NAMED` holds one by the field's
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime, time, timedelta
 from decimal import Decimal
@@ -21,6 +21,7 @@ from pydantic import BaseModel, TypeAdapter, ValidationError
 from pydantic.fields import FieldInfo
 
 from models.references import Mark
+from models.states import Staged
 from models.values import now
 
 ZONE = ZoneInfo("America/New_York")
@@ -40,13 +41,32 @@ NAMED: dict[str, Any] = {
     "starts_at": next_monday(12),
     "ends_at": next_monday(12, 30),
     "expires_at": next_monday(12),
+    "last_seen_at": next_monday(12),
     "kind": "doctor",
+    "first_day": (next_monday(12) - timedelta(days=1)).date().isoformat(),
+    "last_day": (next_monday(12) - timedelta(days=1)).date().isoformat(),
+    "opens": "00:00",
+    "closes": "24:00",
+    "email_domains": "example.com",
     "weekday": 0,
     "level": 5,
     "duration_minutes": 30,
     "amount": Decimal("12.50"),
+    "entry": {
+        "action": "sample",
+        "result": "ok",
+        "at": now(),
+        "request_id": "sample",
+        "address": "",
+        "patient_ids": [],
+        "collections": [],
+    },
+    "known_as": str(ObjectId()),  # by another id than the present one: nobody here
+    "number": lambda number: 100_000 + number,  # beyond those that the clinics' counters give
+    "seq": lambda number: 1_000_000 * number,  # far apart: the chain goes on behind each
 }
-"""What fields of these names hold, whatever the model, where a sample of their type would not do."""
+"""What fields of these names hold, or a function of the document's number that says it, whatever the model, where a
+sample of their type would not do."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,6 +109,21 @@ PLAIN: dict[type, tuple[Any, ...]] = {
 """Samples without a marker, by type."""
 
 
+OF_ONE_MODEL: Mapping[str, Mapping[str, Callable[[int], Any]]] = {
+    "PatientMerge": {"former_id": lambda number: f"{number:024x}"},
+    "InventoryItem": {"stock": lambda _: 5, "low": lambda _: True},
+    "StockLot": {  # expired, so that it is listed as such and can be written off
+        "balance": lambda _: 5,
+        "expires_on": lambda _: "2020-01-31",
+        "order_day": lambda _: "2020-01-31",
+    },
+    "StockMovement": {"kind": lambda _: "dispensed"},
+    "DayClosing": {"day": lambda number: (date(2000, 1, 1) + timedelta(days=number % 100_000)).isoformat()},
+}
+"""What fields of one model hold, by the document's number: there is one closing per day, of what is kept in stock
+there is some, and an id is one."""
+
+
 class NoSample(AssertionError):
     """A field for which no value is known. The text says what to add."""
 
@@ -107,6 +142,10 @@ class Sampler:
         for name, info in model.model_fields.items():
             if name not in skip:
                 found.update(self._field(model, name, info))
+        found |= {name: value(self.number) for name, value in OF_ONE_MODEL.get(model.__name__, {}).items()}
+        if issubclass(model, Staged):  # a step's state is plain text, and one of those that its document knows
+            for step in found.get("history", ()):
+                step["status"] = next(iter(model.transitions)).value
         return found
 
     def _field(self, model: type[BaseModel], name: str, info: FieldInfo) -> dict[str, Any]:
@@ -141,23 +180,30 @@ class Sampler:
     def _candidates(self, name: str, bare: Any, *, marked: bool) -> Iterator[Any]:
         if bare is str and name.startswith("phone"):
             yield self.marker.digits if name.endswith("_key") else f"+{self.marker.digits}"
-        if bare is str and name not in NAMED:
+        if bare is str and not isinstance(NAMED.get(name), str):
             yield from self.marker.texts(self.number)
         if marked:
             return
         if name in NAMED:
-            yield NAMED[name]
+            value = NAMED[name]
+            yield value(self.number) if callable(value) else value
         if isinstance(bare, type) and issubclass(bare, Enum):
             yield from bare
         yield from PLAIN.get(bare, ())
 
 
 def _fits(value: Any, bare: Any, rules: tuple[Any, ...]) -> bool:
+    place = (bare, tuple(map(id, rules)))
+    if place not in _adapters:  # making one takes far longer than asking it
+        _adapters[place] = rules, TypeAdapter(Annotated[bare, *rules] if rules else bare)
     try:
-        TypeAdapter(Annotated[bare, *rules] if rules else bare).validate_python(value)
+        _adapters[place][1].validate_python(value)
     except ValidationError:
         return False
     return True
+
+
+_adapters: dict[Any, tuple[Any, TypeAdapter[Any]]] = {}
 
 
 def _bare(annotation: Any, rules: tuple[Any, ...]) -> tuple[Any, tuple[Any, ...]]:

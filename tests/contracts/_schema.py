@@ -6,7 +6,6 @@ Everything is found in the schema itself. A new field, argument or input is cove
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import suppress
 from dataclasses import dataclass
 from functools import cache
 from typing import Any
@@ -23,6 +22,7 @@ from graphql import (
     GraphQLObjectType,
     GraphQLScalarType,
     GraphQLSchema,
+    GraphQLSyntaxError,
     GraphQLType,
     get_named_type,
     is_required_argument,
@@ -34,7 +34,7 @@ from app.errors import QueryTooComplex
 from app.graphql.access import Access, Level
 from app.graphql.fields import Related, RowSpec
 from app.graphql.limits import BOUNDS, check_document
-from app.permissions import Permission
+from app.permissions import Permission, PlatformRight
 from models.base import GuardedDocument
 from resolvers.schema import build_schema, core_schema
 
@@ -73,6 +73,16 @@ class RootField:
     @property
     def is_public(self) -> bool:
         return self.access.rule is Level.PUBLIC
+
+    @property
+    def is_for_patients(self) -> bool:
+        """Whether it answers patients alone, each about themselves."""
+        return self.access.rule is Level.PATIENT
+
+    @property
+    def is_above_clinics(self) -> bool:
+        """Whether it is for those who run the system, on the root host alone."""
+        return isinstance(self.access.rule, PlatformRight)
 
     @property
     def is_mutation(self) -> bool:
@@ -115,12 +125,25 @@ def _fully(name: str) -> str:
     root = next(root for root in root_fields() if root.name == name)
     if not isinstance(root.answer_type, GraphQLObjectType):
         return root.document("")
-    for depth in range(BOUNDS.depth, 1, -1):
+    deepest = None
+    for depth in range(2, BOUNDS.depth + 1):
         text = root.document(_select(root.answer_type, depth, ()))
-        with suppress(QueryTooComplex):
-            check_document(parse(text))
-            return text
-    raise AssertionError(f"{root} is too wide to be asked for as a whole")
+        if text != deepest and not _fits(text):
+            break
+        deepest = text
+    assert deepest is not None, f"{root} is too wide to be asked for as a whole"
+    return deepest
+
+
+def _fits(text: str) -> bool:
+    """Whether a document is within the bounds. Most that are not are found by their length, without a look inside."""
+    if len(text) > BOUNDS.characters:
+        return False
+    try:
+        check_document(parse(text, max_tokens=BOUNDS.tokens))
+    except (QueryTooComplex, GraphQLSyntaxError):
+        return False
+    return True
 
 
 def _variable_type(slot: GraphQLArgument) -> str:
@@ -154,12 +177,30 @@ def node_type(type_: GraphQLType) -> GraphQLNamedType | None:
 
 def model_of_type(type_: GraphQLNamedType) -> type[GuardedDocument] | None:
     """The document that a row type shows; None for parts of rows and scalars."""
-    definition = (type_.extensions or {}).get("strawberry-definition")
-    spec: RowSpec | None = getattr(getattr(definition, "origin", None), "__row__", None)
+    spec: RowSpec | None = getattr(origin_of(type_), "__row__", None)
     if spec is None or spec.model is None:
         return None
     assert issubclass(spec.model, GuardedDocument), f"{type_.name} shows a document that goes around the guard"
     return spec.model
+
+
+def origin_of(type_: GraphQLNamedType) -> Any:
+    """The class that declares a type; None for GraphQL's own."""
+    definition = (type_.extensions or {}).get("strawberry-definition")
+    return getattr(definition, "origin", None)
+
+
+def types_below(type_: GraphQLNamedType) -> list[GraphQLNamedType]:
+    """A type and all that can be reached from it."""
+    found: dict[str, GraphQLNamedType] = {}
+    waiting = [type_]
+    while waiting:
+        one = waiting.pop()
+        if one.name not in found:
+            found[one.name] = one
+            fields = one.fields.values() if isinstance(one, GraphQLObjectType) else ()
+            waiting += [get_named_type(field.type) for field in fields]
+    return list(found.values())
 
 
 def source_of(field: GraphQLField) -> Any:

@@ -28,11 +28,15 @@ NAMED: Mapping[tuple[str, str], Any] = {
     ("endsAt", "DateTime"): (_MONDAY + timedelta(minutes=30)).isoformat(),
     ("from", "DateTime"): _MONDAY.replace(hour=0).isoformat(),
     ("to", "DateTime"): (_MONDAY + timedelta(days=1)).isoformat(),
+    ("from", "Date"): (_MONDAY - timedelta(days=1)).date().isoformat(),
     ("starts", "String"): "19:00",
+    ("opens", "String"): "08:00",
+    ("closes", "String"): "18:00",
     ("ends", "String"): "20:00",
     ("email", "String"): "somebody@example.com",
     ("phone", "String"): "+12125550199",
     ("currency", "String"): "USD",
+    ("unit", "String"): "tablet",
     ("permissions", "String"): "patient:read",
     ("durationMinutes", "Int"): 30,
     ("level", "Int"): 5,
@@ -51,9 +55,21 @@ BY_TYPE: Mapping[str, Any] = {
 
 ALWAYS: Mapping[str, Mapping[str, Any]] = {
     "appointments": {"filter": {"from": NAMED["from", "DateTime"], "to": NAMED["to", "DateTime"]}},
+    "patientAccessLog": {"includeOwn": True},
     "updatePatientNotes": {"input": {"notes": "Sample"}},
+    "previewAppointmentSeries": {"input": {"rule": {"count": 2, "interval": 7}}},
+    "createAppointmentSeries": {"input": {"rule": {"count": 2, "interval": 7}}},
+    "queueLog": {"filter": {"day": "2020-01-01"}},
+    "prioritiseQueueEntry": {"input": {"priorityReason": "Sample"}},
 }
 """By field: values that the schema calls optional, and without which the field refuses to answer at all."""
+
+ALWAYS_IN: Mapping[str, frozenset[str]] = {
+    "BillLineInput": frozenset({"description", "unitPrice"}),
+    "CreateInventoryItemInput": frozenset({"medicineId"}),
+    "ReceivedLineInput": frozenset({"expiresOn"}),
+}
+"""By input type, wherever it stands: fields that the schema calls optional, and without which a line says nothing."""
 
 _DOCUMENTS: Sequence[Any] = ALL_DOCUMENTS
 
@@ -61,6 +77,11 @@ REFERRED: Mapping[str, str] = {
     to_camel(name).removesuffix("s"): reference.collection
     for model in _DOCUMENTS
     for name, reference in references_of(model).items()
+} | {
+    "confirmedDuplicate": "patients",
+    "survivorId": "patients",
+    "duplicateId": "patients",
+    "toItemId": "inventory_items",
 }
 """The name of an input field, as the documents' own fields are named → the collection that its ids belong to."""
 
@@ -116,7 +137,12 @@ class _Maker:
         named = get_named_type(type_)
         if isinstance(named, GraphQLInputObjectType):
             fields = {name: ((*path, name), field) for name, field in named.fields.items()}
-            return {name: self.slot(at, field) for name, (at, field) in fields.items() if self.takes(at, field)}
+            always = ALWAYS_IN.get(named.name, frozenset())
+            return {
+                name: self.slot(at, field)
+                for name, (at, field) in fields.items()
+                if name in always or self.takes(at, field)
+            }
         if named.name == "ID":
             return self._pick(Place(self._root, path, named, False, True))
         if isinstance(named, GraphQLEnumType):
@@ -137,3 +163,12 @@ def _with(made: dict[str, Any], more: Mapping[str, Any]) -> dict[str, Any]:
         inner = made.get(name)
         made[name] = _with(inner, value) if isinstance(inner, dict) else made.get(name, value)
     return made
+
+
+def marked(value: Any, text: str) -> Any:
+    """Variables in which `text` stands for each text that could be any."""
+    if isinstance(value, dict):
+        return {name: marked(inner, text) for name, inner in value.items()}
+    if isinstance(value, list):
+        return [marked(inner, text) for inner in value]
+    return text if value == BY_TYPE["String"] else value

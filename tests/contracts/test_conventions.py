@@ -42,14 +42,35 @@ BUILT_IN = SCALARS - {"DateTime"}
 """Scalars that are described by GraphQL or Strawberry."""
 
 PLAIN_LISTS: Mapping[str, str] = {
+    "careHistory": "a page of at most 100 entries of several collections, each with a cursor to go on from",
     "myClinics": "one person works at few clinics, and no more than 200 are read",
     "permissions": "the catalogue of what can be permitted: as long as the enum, whatever is stored",
     "possibleDuplicates": "a warning, of ten patients at most",
+    "queueWaits": "one for each queue in use today, 100 at most",
+    "sharedHistory": "one entry for each of at most 50 shares, each with at most 100 rows of a kind",
+    "patientAvailableSlots": "as `availableSlots`",
+    "subscriptionPlans": "the plans of `app/plans.py`",
+    "sessions": "one person's open sessions, of which 100 are shown",
     "availableSlots": "computed from at most 31 days, not stored, so there is no cursor to go on from",
 }
 """Root lists that are no connections, and what bounds each."""
 
-WITHOUT_INPUT = frozenset({"logout", "signOutEverywhere", "switchTenant"})
+WITHOUT_INPUT = frozenset(
+    {
+        "logout",
+        "signOutEverywhere",
+        "switchTenant",
+        "beginPasskeySignIn",
+        "leaveClinic",
+        "leaveClinicEntry",
+        "requestEmailVerification",
+        "patientLogout",
+        "signOutPatientEverywhere",
+        "patientCreateQr",
+        "patientMarkNotificationsRead",
+        "createRepresentativeRole",
+    }
+)
 """Mutations that have nothing to be told: session and host say all."""
 
 

@@ -22,7 +22,7 @@ from app.tenancy.scope import Scope, open_scope
 from models import SHARED_DOCUMENTS, TENANT_DOCUMENTS
 from tests.contracts._governance import OWNER
 from tests.fixtures.clinics import Server
-from tests.fixtures.mirror import CLINICAL, Mirror, in_order, is_one_per_clinic
+from tests.fixtures.mirror import CLINICAL, Mirror, in_order, is_one_per_clinic, raw_of
 
 each_model = pytest.mark.parametrize("model", CLINICAL, ids=lambda model: model.__name__)
 
@@ -34,6 +34,7 @@ ARGUMENTS: dict[str, tuple[Any, ...]] = {
     "aggregate": ([],),
     "insert_one": ({},),
     "insert_many": ([{}],),
+    "insert_shared": ({},),
     "update_one": ({}, {"$set": {"label": "x"}}),
     "update_many": ({}, {"$set": {"label": "x"}}),
     "replace_one": ({}, {"label": "x"}),
@@ -46,6 +47,10 @@ ARGUMENTS: dict[str, tuple[Any, ...]] = {
     "archive": (ObjectId(),),
     "restore": (ObjectId(),),
     "leave": (ObjectId(),),
+    "leave_all": ([ObjectId()],),
+    "is_shared": (ObjectId(),),
+    "received": ([],),
+    "strip": (ObjectId(), ["label"]),
 }
 """How each operation of the guard is called when nothing but the call matters."""
 
@@ -106,10 +111,22 @@ async def test_the_database_refuses_to_take_the_clinic_off_a_document(model: Any
 async def test_the_schema_on_the_database_is_what_the_models_say(
     server: Server, settings: Settings, mirror: Mirror
 ) -> None:
-    report = await apply_schema(mirror.raw.client, settings, check=True)
+    report = await apply_schema(mirror.raw.client[settings.mongodb_database], check=True)
     assert report.drift == []
+    own = await apply_schema(raw_of(mirror.raw, mirror.apart), check=True, tenant_id=mirror.apart.clinic.tenant.key)
+    assert own.drift == []
     stored = {found["name"] async for found in await mirror.raw.list_collections()}
     assert {model.guarded_name() for model in CLINICAL} <= stored
+
+
+@each_model
+async def test_a_clinics_own_database_refuses_any_other_clinics_document(model: Any, mirror: Mirror) -> None:
+    kind = kind_of(model.guarded_name())
+    assert kind is not None
+    for owner in (mirror.a.clinic.tenant.key, [mirror.a.clinic.tenant.key]):
+        with pytest.raises(WriteError) as refused:
+            await raw_of(mirror.raw, mirror.apart)[model.guarded_name()].insert_one({OWNER[kind]: owner})
+        assert refused.value.code == 121
 
 
 @each_model
@@ -172,13 +189,17 @@ def _aimed(verb: Verb, id: ObjectId) -> tuple[Any, ...]:
             return "_id", {"_id": id}
         case "aggregate":
             return ([{"$match": {"_id": id}}],)
+        case "received":
+            return ([{"_id": id}],)
+        case "leave_all":
+            return ([id],)
         case "bulk_write":
             return ([DeleteOne({"_id": id})],)
         case _:
             return (id, *rest) if isinstance(first, ObjectId) else ({"_id": id}, *rest)
 
 
-ABOUT_NEW_ONES = frozenset({"insert_one", "insert_many"})
+ABOUT_NEW_ONES = frozenset({"insert_one", "insert_many", "insert_shared"})
 
 
 def outcome(answer: Any) -> Any:
@@ -202,6 +223,21 @@ async def test_an_operation_on_another_clinics_document_meets_nothing(verb: Verb
     assert await mirror.digest() == before
 
 
+@each_verb
+async def test_an_operation_does_not_reach_into_or_out_of_a_clinics_own_database(verb: Verb, mirror: Mirror) -> None:
+    if verb.name in ABOUT_NEW_ONES:
+        return
+    name = verb.model.guarded_name()
+    for asking, other in ((mirror.a, mirror.apart), (mirror.apart, mirror.a)):
+        async with tenant_scope(asking.clinic.ref):
+            try:
+                answer = await verb.call(*_aimed(verb, other.latest[name]))
+            except (NotFound, TenantGuardRefused):
+                answer = None
+        assert not outcome(answer)
+        assert await raw_of(mirror.raw, other)[name].find_one({"_id": other.latest[name]}) is not None
+
+
 READS = ("find", "find_one", "count_documents", "distinct", "aggregate")
 
 
@@ -210,8 +246,9 @@ async def test_the_same_operation_meets_the_clinics_own(verb: Verb, mirror: Mirr
     """Without this, a guard that finds nothing at all would pass the test above."""
     if verb.name not in READS:
         return
-    async with tenant_scope(mirror.b.clinic.ref):
-        assert await verb.call(*_aimed(verb, mirror.b.latest[verb.model.guarded_name()]))
+    for side in (mirror.b, mirror.apart):
+        async with tenant_scope(side.clinic.ref):
+            assert await verb.call(*_aimed(verb, side.latest[verb.model.guarded_name()]))
 
 
 @each_model
@@ -229,7 +266,7 @@ async def test_beanies_own_ways_find_nothing_of_another_clinic(model: Any, mirro
 
 @each_model
 async def test_an_unfiltered_read_brings_the_clinics_own_and_nothing_else(model: Any, mirror: Mirror) -> None:
-    for side in (mirror.a, mirror.b):
+    for side in (mirror.a, mirror.b, mirror.apart):
         async with tenant_scope(side.clinic.ref):
             rows = await model.rows()
         other = mirror.b if side is mirror.a else mirror.a
@@ -248,16 +285,16 @@ def test_every_model_is_in_the_walk() -> None:
 @each_model
 async def test_both_clinics_have_twin_documents_under_their_own_marks(model: Any, mirror: Mirror) -> None:
     name = model.guarded_name()
-    for side in (mirror.a, mirror.b):
-        row = await mirror.raw[name].find_one({"_id": side.latest[name]})
+    for side in (mirror.a, mirror.b, mirror.apart):
+        row = await raw_of(mirror.raw, side)[name].find_one({"_id": side.latest[name]})
         assert row is not None
         texts = [value for value in row.values() if isinstance(value, str)]
         if texts and not is_one_per_clinic(model) and model.__name__ not in WITHOUT_ROOM:
             assert any(trace in str(row) for trace in side.marker.traces), f"{model.__name__} carries no mark: {row}"
 
 
-WITHOUT_ROOM = {"AvailabilityRule"}
-"""Models each of whose texts is held to a form that leaves no room for a mark."""
+WITHOUT_ROOM = {"AvailabilityRule", "DayClosing", "OneTimeCode", "PortalAccount"}
+"""Models each of whose texts is held to a form, or an enum, that leaves no room for a mark."""
 
 
 async def test_kinds_cover_each_collection() -> None:

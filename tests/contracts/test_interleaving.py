@@ -16,26 +16,36 @@ from itertools import count
 from typing import Any
 
 import httpx
+import pytest
 import pytest_asyncio
 
 from app.config import PROJECT_ROOT, Settings
 from app.tenancy.crossing import tenant_scope
 from models import Patient, Room
+from tests.conftest import TEST_ENCRYPTION_KEY
 from tests.contracts._schema import RootField, id_places, root_fields
-from tests.contracts._values import collection_of, variables
+from tests.contracts._values import collection_of, marked, variables
 from tests.fixtures.clinics import MakeClinic, Server
 from tests.fixtures.mirror import CLINICAL, Mirror, Side, side_of
+from tests.fixtures.servers import Servers
 
 REQUESTS = 200
 CONNECTIONS = 8
 """So few that requests of both clinics must follow each other on each connection."""
 START_SECONDS = 30.0
 
-READS = [root for root in root_fields() if not root.is_mutation and root.permission is not None]
+NOT_TWICE = frozenset({"createInventoryItem", "createSubscriptionOrder"})
+"""There is one item of a medicine's name; and an order is made at PayPal."""
+READS = [
+    root
+    for root in root_fields()
+    if not root.is_mutation and root.permission is not None and root.name != "patientMergePreview"  # asks for two
+]
 WRITES = [
     root
     for root in root_fields()
     if root.name.startswith("create") and root.permission is not None and not any(p.required for p in id_places(root))
+    if root.name not in NOT_TWICE
 ]
 PUBLIC = next(root for root in root_fields() if root.name == "clinic")
 _numbers = count(1)
@@ -61,38 +71,32 @@ class Job:
 def job(root: RootField, side: Side) -> Job:
     """A request with the clinic's own ids, whose texts all bear the clinic's mark."""
     given = variables(root, lambda place: str(side.latest[collection_of(place)]))
-    return Job(root, side, _marked(given, f"{side.marker.text}-{next(_numbers)}"))
+    return Job(root, side, marked(given, f"{side.marker.text}-{next(_numbers)}"))
 
 
-def _marked(value: Any, text: str) -> Any:
-    if isinstance(value, dict):
-        return {name: _marked(inner, text) for name, inner in value.items()}
-    if isinstance(value, list):
-        return [_marked(inner, text) for inner in value]
-    return text if value == "Sample" else value
-
-
-def jobs(sides: Sequence[Side]) -> list[Job]:
+def jobs(sides: Sequence[Side], many: int) -> list[Job]:
     """Reads and writes of both clinics and calls of nobody, in an order that is the same on each run."""
     chance = random.Random(2024)
-    made = [job(chance.choice(WRITES if number % 3 == 0 else READS), sides[number % 2]) for number in range(REQUESTS)]
-    made += [Job(PUBLIC, None, {}) for _ in range(REQUESTS // 10)]
+    made = [job(chance.choice(WRITES if number % 3 == 0 else READS), sides[number % 2]) for number in range(many)]
+    made += [Job(PUBLIC, None, {}) for _ in range(many // 10)]
     chance.shuffle(made)
     return made
 
 
 @pytest_asyncio.fixture
 async def pair(server: Server, make_clinic: MakeClinic) -> tuple[Side, Side]:
-    """Two clinics of this test's own, with documents under their marks."""
-    one, other = [await side_of(server, await make_clinic(), name) for name in ("x", "y")]
+    """Two clinics of this test's own, with documents under their marks; one has a database of its own."""
+    one, other = [await side_of(server, await make_clinic(own=own), name) for name, own in (("x", False), ("y", True))]
     for side in (one, other):
         await side.grow()
     return one, other
 
 
-async def nothing_crosses(http: httpx.AsyncClient, pair: tuple[Side, Side], mirror: Mirror) -> None:
+async def nothing_crosses(
+    http: httpx.AsyncClient, pair: tuple[Side, Side], mirror: Mirror, many: int = REQUESTS
+) -> None:
     """Sends everything at once, and looks at each answer and at all that is stored afterwards."""
-    sent = jobs(pair)
+    sent = jobs(pair, many)
     before = {(side.marker, model): await mirror.count_of(model, side) for side in pair for model in CLINICAL}
     answers = await asyncio.gather(*(one.send(http) for one in sent))
     ids = {side.marker: await mirror.ids_of(side) for side in pair}
@@ -115,7 +119,7 @@ def _belongs(one: Job, answer: httpx.Response, pair: tuple[Side, Side], ids: dic
             assert not [id for id in ids[other.marker] if id in answer.text], one
     if one.side is None:
         assert answer.json()["data"] == {"clinic": None}
-    elif one.root.is_mutation:
+    elif one.root.is_mutation and one.side.marker.text in str(one.given):
         assert one.side.marker.text in answer.text
 
 
@@ -130,12 +134,15 @@ async def _stored_apart(side: Side, other: Side) -> None:
 # --- in this process --------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.parametrize(("executor", "many"), [("compiled", REQUESTS), ("reference", REQUESTS // 4)])
 async def test_interleaved_requests_of_two_clinics_stay_apart(
-    server: Server, pair: tuple[Side, Side], mirror: Mirror
+    executor: str, many: int, servers: Servers, pair: tuple[Side, Side], mirror: Mirror
 ) -> None:
-    transport = httpx.ASGITransport(server.app, raise_app_exceptions=False, client=("127.0.0.9", 4711))
+    """Fewer where nothing is compiled: all at once must be answered within the time that a request may take."""
+    asked: Server = getattr(servers, executor)
+    transport = httpx.ASGITransport(asked.app, raise_app_exceptions=False, client=("127.0.0.9", 4711))
     async with httpx.AsyncClient(transport=transport, base_url="http://polyclinic.test") as http:
-        await nothing_crosses(http, pair, mirror)
+        await nothing_crosses(http, pair, mirror, many)
 
 
 # --- over sockets that are kept alive ---------------------------------------------------------------------------------
@@ -152,7 +159,16 @@ async def served(server: Server, settings: Settings) -> AsyncIterator[str]:
         "MONGODB_URI": settings.mongodb_uri,
         "MONGODB_DATABASE": settings.mongodb_database,
         "SESSION_SECRET": settings.session_secret.get_secret_value(),
+        "ENCRYPTION_KEY": TEST_ENCRYPTION_KEY,
+        "AUDIT_SECRET": settings.audit_secret.get_secret_value(),
         "ROOT_DOMAIN": settings.root_domain,
+        "OUTBOX_SECONDS": "0",
+        "WORKERS": "1",
+        **{
+            name.upper(): str(getattr(settings, name))
+            for name in type(settings).model_fields
+            if name.startswith("cost_")
+        },
     }
     with _server(asked) as process:
         await _answers(port, process)
@@ -208,6 +224,6 @@ async def test_a_request_without_a_clinic_does_not_run_as_the_one_before_it(
             nobody = await Job(PUBLIC, None, {}).send(http)
             theirs = await ask(other).send(http)
             assert side.marker.text in mine.text
-            assert nobody.json() == {"data": {"clinic": None}}
+            assert nobody.json()["data"] == {"clinic": None}
             assert side.marker.text not in theirs.text
             assert other.marker.text in theirs.text

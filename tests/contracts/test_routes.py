@@ -13,6 +13,8 @@ from app.db.client import make_client
 from app.graphql.operations import Operations
 from app.http.registry import WEBSOCKET, RouteKind, RouteSpec
 from app.http.routes import route_specs
+from app.services.inbox import Sweeper
+from app.services.lab_sweeping import retry_inbox
 from resolvers.base import Resolver
 from resolvers.schema import build_schema, core_schema
 from tests.fixtures.clinics import Server
@@ -38,7 +40,7 @@ async def specs(settings: Settings) -> list[RouteSpec]:
     """The registry, as `create_app` reads it."""
     async with make_client(settings) as client:
         operations = Operations(core_schema(build_schema()), root=Resolver(), introspection=True)
-        return route_specs(settings, operations, client[settings.mongodb_database])
+        return route_specs(settings, operations, client[settings.mongodb_database], Sweeper("none", 0, retry_inbox))
 
 
 def test_the_application_serves_exactly_what_the_registry_declares(server: Server, specs: list[RouteSpec]) -> None:

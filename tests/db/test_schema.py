@@ -38,10 +38,10 @@ def beside(place: Database, plain_database: Database) -> Database:
 
 
 async def test_it_makes_all_that_the_models_say(guard_client: Client, settings: Settings, place: Database) -> None:
-    report = await apply_schema(guard_client, settings, database=place)
+    report = await apply_schema(place)
     assert len([change for change in report.changes if change.startswith("created")]) == len(ALL_DOCUMENTS)
     assert report.drift == []
-    checked = await apply_schema(guard_client, settings, database=place, check=True)
+    checked = await apply_schema(place, check=True)
     assert checked.drift == []
     assert checked.changes == []
 
@@ -49,10 +49,10 @@ async def test_it_makes_all_that_the_models_say(guard_client: Client, settings: 
 async def test_the_second_start_costs_one_read(
     guard_client: Client, settings: Settings, place: Database, wall: Any
 ) -> None:
-    await apply_schema(guard_client, settings, database=place, documents=TEST_DOCUMENTS)
+    await apply_schema(place, documents=TEST_DOCUMENTS)
     commands: list[str] = []
     wall.recorders.append(lambda event, verdict: commands.append(event.command_name))
-    report = await apply_schema(guard_client, settings, database=place, documents=TEST_DOCUMENTS)
+    report = await apply_schema(place, documents=TEST_DOCUMENTS)
     wall.recorders.clear()
     assert report.known
     assert [name for name in commands if name != "killCursors"] == ["find"]
@@ -61,7 +61,7 @@ async def test_the_second_start_costs_one_read(
 async def test_check_changes_nothing(
     guard_client: Client, settings: Settings, place: Database, plain_database: Database
 ) -> None:
-    report = await apply_schema(guard_client, settings, database=place, documents=TEST_DOCUMENTS, check=True)
+    report = await apply_schema(place, documents=TEST_DOCUMENTS, check=True)
     assert Drift("test_gadgets", "collection", "missing") in report.drift
     assert await beside(place, plain_database).list_collection_names() == []
 
@@ -69,14 +69,14 @@ async def test_check_changes_nothing(
 async def test_drift_is_found_and_mended(
     guard_client: Client, settings: Settings, place: Database, plain_database: Database
 ) -> None:
-    await apply_schema(guard_client, settings, database=place, documents=TEST_DOCUMENTS)
+    await apply_schema(place, documents=TEST_DOCUMENTS)
     plain = beside(place, plain_database)
     await plain["test_gadgets"].drop_index("label")
     await plain["test_gadgets"].drop_index("size")
     await plain["test_gadgets"].create_index("size", name="size")
     await plain["test_gadgets"].create_index("parent", name="odd")
     await plain.command("collMod", "test_people", validator={})
-    report = await apply_schema(guard_client, settings, database=place, documents=TEST_DOCUMENTS, check=True)
+    report = await apply_schema(place, documents=TEST_DOCUMENTS, check=True)
     odd = Drift("test_gadgets", "index", "unexpected", "odd")
     assert set(report.drift) == {
         Drift("test_gadgets", "index", "missing", "label"),
@@ -84,9 +84,9 @@ async def test_drift_is_found_and_mended(
         Drift("test_people", "validator", "different"),
         odd,
     }
-    mended = await apply_schema(guard_client, settings, database=place, documents=TEST_DOCUMENTS, force=True)
+    mended = await apply_schema(place, documents=TEST_DOCUMENTS, force=True)
     assert mended.drift == [odd]
-    checked = await apply_schema(guard_client, settings, database=place, documents=TEST_DOCUMENTS, check=True)
+    checked = await apply_schema(place, documents=TEST_DOCUMENTS, check=True)
     assert checked.drift == [odd]
 
 
@@ -96,14 +96,14 @@ async def test_duplicates_in_the_way_of_a_unique_index_are_told_in_words(
     rows = [{"tenant_id": ObjectId("0" * 24), "label": "same"} for _ in range(2)]
     await beside(place, plain_database)["test_gadgets"].insert_many(rows)
     with pytest.raises(SchemaError, match=r"label.*test_gadgets.*duplicates"):
-        await apply_schema(guard_client, settings, database=place, documents=TEST_DOCUMENTS)
+        await apply_schema(place, documents=TEST_DOCUMENTS)
 
 
 async def test_a_clinics_own_database_admits_that_clinic_alone(
     guard_client: Client, settings: Settings, place: Database, plain_database: Database
 ) -> None:
     own = ObjectId()
-    await apply_schema(guard_client, settings, database=place, documents=TEST_DOCUMENTS, tenant_id=own)
+    await apply_schema(place, documents=TEST_DOCUMENTS, tenant_id=own)
     plain = beside(place, plain_database)
     assert "test_badges" not in await plain.list_collection_names()
     await plain["test_gadgets"].insert_one({"tenant_id": own, "label": "x"})

@@ -10,7 +10,7 @@ from pymongo.asynchronous.client_session import AsyncClientSession
 from pymongo.errors import OperationFailure
 
 from app.db import transactions
-from app.db.transactions import in_transaction
+from app.db.transactions import in_transaction, in_turn
 from app.errors import TenantGuardRefused, Unavailable
 from app.tenancy.crossing import tenant_scope
 from tests.fixtures.documents import Badge, Gadget, Person
@@ -109,3 +109,43 @@ async def test_a_snapshot_does_not_move(clinics: Clinics) -> None:
 
     with clinics.at_a():
         assert await in_transaction(work) == (3, 3)
+
+
+async def test_many_who_want_one_document_take_turns(clinics: Clinics) -> None:
+    with clinics.at_a():
+        gadget = await Gadget(label="0").insert()
+
+        async def work(session: AsyncClientSession) -> None:
+            [row] = await Gadget.rows({"_id": gadget.id}, session=session)
+            following = str(int(row["label"]) + 1)
+            await Gadget.guarded().update_one({"_id": gadget.id}, {"$set": {"label": following}}, session=session)
+
+        await asyncio.gather(*(in_turn(gadget.id, work) for _ in range(40)))
+        [row] = await Gadget.rows({"_id": gadget.id})
+        assert row["label"] == "40"
+
+
+async def test_a_turn_that_does_not_come_is_not_waited_for_for_ever(
+    clinics: Clinics, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    go_on, begun = asyncio.Event(), asyncio.Event()
+
+    async def slow(_: AsyncClientSession) -> None:
+        begun.set()
+        await go_on.wait()
+
+    async def quick(_: AsyncClientSession) -> str:
+        return "done"
+
+    with clinics.at_a():
+        first = asyncio.create_task(in_turn("one", slow))
+        await begun.wait()
+        monkeypatch.setattr(transactions, "MAX_SECONDS", 0.05)
+        with pytest.raises(Unavailable):
+            await in_turn("one", quick)
+        monkeypatch.undo()
+        assert await in_turn("another", quick) == "done"
+    with clinics.at_b():
+        assert await in_turn("one", quick) == "done"
+    go_on.set()
+    await first

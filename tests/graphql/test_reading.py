@@ -72,7 +72,7 @@ async def test_one_reads_the_columns_asked_for(filled: Client, commands: Command
 
     await filled.gql("query($id: ID!) { patient(id: $id) { name } }", id=edges[0]["node"]["id"])
 
-    assert read_by(commands, "patients") == [{"_id": 0, "given_name": 1, "family_name": 1}]
+    assert read_by(commands, "patients") == [{"given_name": 1, "family_name": 1}]
 
 
 async def test_related_rows_are_read_with_their_own_columns(filled: Client, commands: Commands) -> None:
@@ -101,6 +101,6 @@ async def test_the_number_of_commands_does_not_grow_with_the_page(
         answer = await filled.gql(query, n=rows)
         (connection,) = answer.data.values()
         assert len(connection["edges"]) == rows
-        sent.append([(name, command.get(name)) for name, command in commands.seen])
+        sent.append(commands.asked())
 
-    assert sent[0] == sent[1]
+    assert sent[1] <= sent[0]  # what was remembered of the first page may even be spared

@@ -134,6 +134,19 @@ async def test_a_browser_that_has_the_present_file_is_not_sent_it_again(path: st
     assert other.status_code == 200
 
 
+@pytest.mark.parametrize("path", ["/subscription", "/subscription/paid?order=6b018f0dbf74417e52b5826d"])
+async def test_whoever_comes_back_from_paypal_finds_a_page_of_the_same_policy(path: str) -> None:
+    answer = await fetch(path)
+    page = Page(answer.text)
+    assert answer.status_code == 200
+    assert "unsafe" not in answer.headers["content-security-policy"]
+    assert page.inline == ""
+    assert not [name for _, attrs in page.tags for name in attrs if name == "style" or name.startswith("on")]
+    linked = [one.removeprefix("/graphql/assets/") for one in (*page.values("src"), *page.values("href"))]
+    assert set(linked) <= ASSETS.keys()
+    assert len(linked) == 3
+
+
 # ---- demo accounts ----
 
 

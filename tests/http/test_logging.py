@@ -24,9 +24,9 @@ CANARY = "Ada Lovelace 1815"
 @pytest.fixture
 def restored() -> Iterator[None]:
     root = logging.getLogger()
-    handlers, level = root.handlers[:], root.level
+    handlers, level, before = root.handlers[:], root.level, structlog.get_config()
     yield
-    structlog.reset_defaults()
+    structlog.configure(**before)  # structlog's own defaults would draw tracebacks for minutes
     root.handlers[:] = handlers
     root.setLevel(level)
 

@@ -28,7 +28,7 @@ from app.tenancy.scope import Scope, open_scope
 from models import ALL_DOCUMENTS, Tenant, Tombstone
 from models.tenant import TenantStatus
 from models.values import now
-from tests.conftest import TEST_SECRET
+from tests.conftest import TEST_ENCRYPTION_KEY, TEST_SECRET
 from tests.fixtures.clinics import PASSWORD, Clinic, MakeClinic, Server
 
 Body = dict[str, Any]
@@ -99,7 +99,7 @@ async def test_opening_a_clinic_answers_as_documented(server: Server) -> None:
         "subdomain": name,
         "status": "active",
         "adminEmail": f"admin@{name}.example.com",
-        "seedData": {"roles": 5, "permissions": 87, "settings": True},
+        "seedData": {"roles": 6, "permissions": 108, "settings": True},
         "subscription": {"plan": "trial", "status": "active"},
     }
     assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z", ends)
@@ -124,8 +124,8 @@ async def test_everything_sent_is_stored_and_the_admin_can_sign_in(server: Serve
     assert tenant["settings"]["date_format"] == "YYYY-MM-DD"
     assert await written_for(database, tenant["_id"]) == {
         "tenants": 1,
-        "roles": 5,
-        "permissions": 87,
+        "roles": 6,
+        "permissions": 108,
         "staff": 1,
         "memberships": 1,
         "settings": 1,
@@ -357,6 +357,8 @@ def process_of(settings: Settings) -> Iterator[int]:
         "MONGODB_URI": settings.mongodb_uri,
         "MONGODB_DATABASE": settings.mongodb_database,
         "SESSION_SECRET": TEST_SECRET,
+        "ENCRYPTION_KEY": TEST_ENCRYPTION_KEY,
+        "AUDIT_SECRET": TEST_SECRET[::-1],
         "ROOT_DOMAIN": settings.root_domain,
         "PORT": str(port),
         "LOG_LEVEL": "error",
@@ -468,3 +470,41 @@ async def test_a_wrong_page_is_refused(server: Server, asked: Body, path: str) -
 async def test_the_list_is_shown_on_a_clinics_host_too(server: Server, clinic_a: Clinic) -> None:
     answer = await Stranger(server, clinic_a.host).http.get("/api/tenants/public")
     assert answer.status_code == 200
+
+
+async def test_a_repeat_with_its_key_gets_the_first_answer_and_opens_nothing(server: Server) -> None:
+    name, key = fresh_name(), {"Idempotency-Key": uuid4().hex}
+    http = Stranger(server).http
+
+    answers = await asyncio.gather(*(http.post(ROUTE, json=body_for(name), headers=key) for _ in range(3)))
+    later = await Stranger(server).http.post(ROUTE, json=body_for(name), headers=key)
+
+    assert [answer.status_code for answer in (*answers, later)] == [200] * 4
+    assert all(answer.json() == later.json() for answer in answers)
+    assert await Tenant.find({"subdomain": name}).count() == 1
+
+
+async def test_a_repeat_is_known_by_its_key_and_everything_that_it_says(server: Server) -> None:
+    name, key = fresh_name(), {"Idempotency-Key": uuid4().hex}
+    assert (await Stranger(server).http.post(ROUTE, json=body_for(name), headers=key)).status_code == 200
+
+    others: list[tuple[Body, dict[str, str]]] = [
+        (body_for(name), {}),
+        (body_for(name), {"Idempotency-Key": "another"}),
+        ({**body_for(name), "name": "Another"}, key),
+        (with_admin(name, email=f"other@{name}.example.com"), key),
+        (with_admin(name, password="another passphrase entirely 93"), key),
+    ]
+    http = [Stranger(server).http for _ in others]
+    answers = [await one.post(ROUTE, json=body, headers=headers) for one, (body, headers) in zip(http, others)]  # noqa: B905
+
+    assert [answer.status_code for answer in answers] == [400] * 5
+    assert await Tenant.find({"subdomain": name}).count() == 1
+
+
+@pytest.mark.parametrize("keys", [[""], ["x" * 201], ["one", "two"]])
+async def test_a_key_is_one_of_some_length(server: Server, keys: list[str]) -> None:
+    headers = [("Idempotency-Key", key) for key in keys]
+    answer = await Stranger(server).http.post(ROUTE, json=body_for(fresh_name()), headers=headers)
+    assert answer.status_code == 400
+    assert answer.json()["error"]["fields"][0]["path"] == "Idempotency-Key"

@@ -66,11 +66,13 @@ def test_contradicting_declarations_are_refused() -> None:
 def test_the_table_finds_declarations_by_path_and_method() -> None:
     table = RouteTable([spec("/a/{id}", "GET"), spec("/a/new", "POST", name="new")])
 
-    assert table.template("/a/7") == "/a/{id}"
-    assert table.find("/a/7", "POST") is None
+    assert table.match("/a/7", "POST") == ("/a/{id}", None)
+    assert table.match("/a/new", "POST")[0] == "/a/new"
+    template, found = table.match("/a/new", "GET")
+    assert (template, found and found.path) == ("/a/new", "/a/{id}")
     assert [found.name for found in table.at("/a/new")] == ["new", "page"]
     assert table.allowed("/a/new") == ["GET", "HEAD", "POST"]
-    assert table.template("/b") is None
+    assert table.match("/b", "GET") == (None, None)
 
 
 async def test_an_unknown_path_is_not_found_as_json_or_as_a_page() -> None:

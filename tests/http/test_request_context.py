@@ -43,9 +43,10 @@ CANARY = "Ada Lovelace 1815"
 def log() -> Iterator[io.BytesIO]:
     stream = io.BytesIO()
     handlers, level = logging.getLogger().handlers[:], logging.getLogger().level
+    before = structlog.get_config()
     configure_logging(SimpleNamespace(log_level="info", environment="production"), stream)
     yield stream
-    structlog.reset_defaults()
+    structlog.configure(**before)
     logging.getLogger().handlers[:] = handlers
     logging.getLogger().setLevel(level)
 

@@ -14,7 +14,8 @@ from tests.fixtures.clinics import Client, Clinic
 
 FIELDS = """{ id version name givenName familyName birthDate sex phone email
     address { street city state zipCode country } contacts { name relationship phone }
-    allergies { substance reaction severe } record { code status notes archivedAt } }"""
+    allergies { substance reaction severe }
+    record { code version nationalId insurer insuranceNumber status notes archivedAt } }"""
 CREATE = f"mutation($input: CreatePatientInput!) {{ createPatient(input: $input) {FIELDS} }}"
 UPDATE = f"mutation($input: UpdatePatientInput!) {{ updatePatient(input: $input) {FIELDS} }}"
 NOTES = "mutation($input: UpdatePatientNotesInput!) { updatePatientNotes(input: $input) { record { notes } } }"

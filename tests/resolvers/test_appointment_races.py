@@ -6,11 +6,13 @@ import asyncio
 import gc
 from collections import Counter
 
+import pytest_asyncio
 from bson import ObjectId
 
 from app.tenancy.crossing import tenant_scope
+from app.tenancy.scope import Database
 from models import Staff, User
-from tests.fixtures.clinics import Clinic, Server
+from tests.fixtures.clinics import Clinic, MakeClinic, Server
 from tests.fixtures.desks import MOVE, Desk, OpenDesk, day_ahead, instant, past, wall
 
 
@@ -92,6 +94,60 @@ async def test_two_clinics_cannot_book_one_person_at_once_and_neither_learns_whe
     assert not {winner.patient, winner.doctor, "Secret"} & set(lost.response.text.split('"'))
     assert instant(wall(9)) not in map(instant, await loser.slots())
     assert await loser.stored() == []
+
+
+@pytest_asyncio.fixture(scope="module")
+async def apart(make_clinic: MakeClinic) -> Clinic:
+    """A clinic with a database of its own."""
+    return await make_clinic(own=True)
+
+
+async def test_one_person_is_booked_once_among_clinics_in_different_databases(
+    open_desk: OpenDesk, clinic_a: Clinic, apart: Clinic
+) -> None:
+    person = await User(email=f"{ObjectId()}@example.com", name="Works Twice", password_hash="none").insert()
+    here, there = await open_desk(clinic_a, user_id=person.id), await open_desk(apart, user_id=person.id)
+    racing = [(desk, await desk.new_patient()) for desk in (here, there) for _ in range(10)]
+
+    answers = await asyncio.gather(*(desk.book(wall(9), patientId=patient) for desk, patient in racing))
+
+    assert Counter(code for answer in answers for code in answer.codes) == {"SLOT_TAKEN": 19}
+    assert len(await here.stored()) + len(await there.stored()) == 1
+    assert instant(wall(9)) not in map(instant, await here.slots())
+    assert instant(wall(9)) not in map(instant, await there.slots())
+
+
+async def test_time_that_is_given_back_in_one_database_is_free_in_the_other(
+    open_desk: OpenDesk, clinic_a: Clinic, apart: Clinic
+) -> None:
+    person = await User(email=f"{ObjectId()}@example.com", name="Works Twice", password_hash="none").insert()
+    here, there = await open_desk(clinic_a, user_id=person.id), await open_desk(apart, user_id=person.id)
+    booked = await there.booked(wall(9), roomId=await there.new_room())
+
+    assert (await here.book(wall(9))).codes == ["SLOT_TAKEN"]
+    moved = (await there.move(booked, wall(11))).data["rescheduleAppointment"]
+    mine = await here.booked(wall(9))
+    assert (await there.book(wall(9), patientId=await there.new_patient())).codes == ["SLOT_TAKEN"]
+    assert (await here.move(mine, wall(11))).codes == ["SLOT_TAKEN"]
+    assert not (await there.cancel(moved)).errors
+    assert not (await here.move(mine, wall(11))).errors
+
+
+async def test_the_shared_database_learns_when_a_person_is_taken_and_nothing_else(
+    open_desk: OpenDesk, apart: Clinic, raw: Database
+) -> None:
+    person = await User(email=f"{ObjectId()}@example.com", name="Works Twice", password_hash="none").insert()
+    there = await open_desk(apart, user_id=person.id)
+    booked = await there.booked(wall(9), roomId=await there.new_room(), reason="Secret", durationMinutes=15)
+
+    shadow = await raw["appointments"].find_one({"_id": ObjectId(booked["id"])})
+
+    assert shadow is not None
+    assert shadow.keys() == {"_id", "tenant_id", "claims"}
+    assert all(claim.startswith(f"doctor:{person.id}:") for claim in shadow["claims"])
+    assert len(shadow["claims"]) == 3
+    await there.cancel(booked)
+    assert await raw["appointments"].find_one({"_id": ObjectId(booked["id"])}) is None
 
 
 async def test_overbooking_has_one_lane_of_its_own(open_desk: OpenDesk, clinic_a: Clinic) -> None:

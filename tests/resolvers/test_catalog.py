@@ -1,4 +1,4 @@
-"""What staff, specializations, rooms and services have in common, held for each of them by the same tests."""
+"""What staff, specializations, rooms, services and medicines have in common, held for each by the same tests."""
 
 from __future__ import annotations
 
@@ -54,6 +54,7 @@ RESOURCES = [
         "services",
         {"durationMinutes": 30, "price": {"amount": "80.50", "currency": "USD"}},
     ),
+    Resource("medicine", "medicines", "Medicine", "medicines", {"form": "TABLET", "ingredients": ["samplicillin"]}),
     Resource("staffMember", "staff", "Staff", "staff", {"kind": "OTHER"}, unique=False),
 ]
 UNIQUE = [resource for resource in RESOURCES if resource.unique]

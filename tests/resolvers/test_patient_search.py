@@ -7,6 +7,8 @@ from uuid import uuid4
 
 import pytest
 
+from app.tenancy.crossing import tenant_scope
+from models import AuditEntry
 from tests.fixtures.clinics import Client, MakeClinic, Server
 from tests.resolvers.patient_calls import ARCHIVE, DUPLICATES, LIST, found, register
 
@@ -109,3 +111,72 @@ async def test_duplicates_are_told_by_phone_email_or_name_with_birth_date(
     assert await alike(admin, **same_name) == []
     assert await alike(admin, **same_name, birthDate="1990-01-02") == []
     assert await alike(other, **known) == []
+
+
+PAGES = """query($filter: PatientFilter, $sort: PatientSort!, $after: String) {
+    patients(first: 3, filter: $filter, sort: $sort, after: $after) {
+      totalCount totalCountIsExact edges { node { id } } pageInfo { hasNextPage endCursor } } }"""
+
+
+@pytest.mark.parametrize("few", [0, 4, 1_000], ids=["walked", "some of each", "sorted"])
+@pytest.mark.parametrize("sort", ["NAME_ASC", "NAME_DESC", "NEWEST", "OLDEST"])
+async def test_pages_of_those_with_either_name_follow_each_other_however_they_are_found(
+    make_clinic: MakeClinic, server: Server, monkeypatch: pytest.MonkeyPatch, few: int, sort: str
+) -> None:
+    """`few` that match are sorted, more are met along the list: nobody is shown twice, left out or in another place."""
+    monkeypatch.setattr("app.graphql.ways.FEW", few)
+    admin = await server.sign_in(await make_clinic())
+    names = [("Mara", "Adams"), ("Zoe", "Martin"), ("Mary", "Marsh"), ("Ali", "Bell"), ("Marc", "Young")]
+    names += [("Mar", "Lee"), ("Abe", "Marble"), ("Marla", "Mars"), ("Joan", "Reed")]
+    made = [(await register(admin, givenName=given, familyName=family))["id"] for given, family in names]
+    wanted = [at for at, both in enumerate(names) if any(name.startswith("Mar") for name in both)]
+    by_name = sorted(wanted, key=lambda at: (names[at][1].lower(), names[at][0].lower()))
+    orders = {"NAME_ASC": by_name, "NAME_DESC": by_name[::-1], "NEWEST": wanted[::-1], "OLDEST": wanted}
+
+    shown: list[str] = []
+    given: dict[str, Any] = {"filter": {"search": "mar"}, "sort": sort, "after": None}
+    while True:
+        page = (await admin.gql(PAGES, **given)).data["patients"]
+        shown += [edge["node"]["id"] for edge in page["edges"]]
+        assert (page["totalCount"], page["totalCountIsExact"]) == (len(wanted), True)
+        if not page["pageInfo"]["hasNextPage"]:
+            break
+        given["after"] = page["pageInfo"]["endCursor"]
+
+    assert shown == [made[at] for at in orders[sort]]
+
+
+async def test_a_search_tells_the_audit_of_those_on_its_page_and_the_next_one_alone(
+    make_clinic: MakeClinic, server: Server
+) -> None:
+    clinic = await make_clinic()
+    admin = await server.sign_in(clinic)
+    made = [(await register(admin, givenName="Mara", familyName=f"Mar {at}"))["id"] for at in range(6)]
+    answer = await admin.gql(PAGES, filter={"search": "mar"}, sort="NAME_ASC")
+    async with tenant_scope(clinic.ref):
+        [entry] = await AuditEntry.rows({"request_id": answer.response.headers["x-request-id"]})
+    assert sorted(map(str, entry["patient_ids"])) == sorted(made[:4]), "three, and the one that tells of a next page"
+
+
+async def test_a_search_counts_up_to_a_bound_and_says_so(
+    make_clinic: MakeClinic, server: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("app.graphql.paging.SEARCH_COUNT_CAP", 3)
+    admin = await server.sign_in(await make_clinic())
+    for at in range(4):
+        await register(admin, givenName="Mara", familyName=f"Bound {at}")
+        page = (await admin.gql(PAGES, filter={"search": "mar"}, sort="NAME_ASC")).data["patients"]
+        assert (page["totalCount"], page["totalCountIsExact"]) == (min(at + 1, 3), at < 3)
+
+
+async def test_an_archived_patient_is_found_by_each_search_among_those_archived_alone(
+    make_clinic: MakeClinic, server: Server
+) -> None:
+    admin = await server.sign_in(await make_clinic())
+    away = await register(admin, givenName="Mara", familyName="Away", email="mara@example.com", phone="+12125550188")
+    here = await register(admin, givenName="Mara", familyName="Here")
+    await admin.gql(ARCHIVE, input={"id": away["id"]})
+
+    for search in ("mara", "away", "mara@", "212555", "P-000001"):
+        assert await found(admin, search, status="ARCHIVED") == [away["id"]], search
+    assert await found(admin, "mara") == [here["id"]]

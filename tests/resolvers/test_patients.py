@@ -40,6 +40,9 @@ class TestRegistering:
             "address": {"street": "1 Main St", "city": "Springfield", "zipCode": "12345"},
             "contacts": [{"name": "Juan", "phone": "+1 212 555 0101", "relationship": "brother"}],
             "allergies": [{"substance": "penicillin", "severe": True}],
+            "nationalId": "AB 12.345-X",
+            "insurer": "Aetna",
+            "insuranceNumber": "7712345",
             "notes": "Prefers mornings.\nSecond line",
         }
 
@@ -60,6 +63,10 @@ class TestRegistering:
             "allergies": [{"substance": "penicillin", "reaction": None, "severe": True}],
             "record": {
                 "code": "P-000001",
+                "version": 1,
+                "nationalId": "AB 12.345-X",
+                "insurer": "Aetna",
+                "insuranceNumber": "7712345",
                 "status": "ACTIVE",
                 "notes": "Prefers mornings.\nSecond line",
                 "archivedAt": None,

@@ -49,7 +49,7 @@ async def permissions_of(client: Client) -> Sequence[str]:
 async def test_a_clinic_starts_with_the_five_roles(make_clinic: MakeClinic, server: Server) -> None:
     shown = await roles(await server.sign_in(await make_clinic()))
 
-    assert list(shown) == ["admin", "doctor", "nurse", "receptionist", "accountant"]
+    assert list(shown) == ["admin", "doctor", "nurse", "pharmacist", "receptionist", "accountant"]
     for spec in ROLES:
         role = shown[spec.name]
         assert (role["level"], role["system"]) == (spec.level, True)

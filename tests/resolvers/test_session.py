@@ -7,8 +7,9 @@ from uuid import uuid4
 
 import pytest
 
-from app.auth.passwords import hash_password
+from app.auth.passwords import hash_password, verify_password
 from app.errors import ErrorCode
+from app.services import sign_in
 from app.tenancy.crossing import tenant_scope
 from models import Membership, Role, Session, User
 from models.user import MembershipStatus, UserStatus
@@ -122,7 +123,7 @@ async def test_browsers_get_the_token_as_cookie_alone(server: Server, clinic_a: 
     response = await client.http.post("/graphql", json=body)
 
     assert response.json()["data"]["login"]["token"] is None
-    cookie = response.headers["set-cookie"]
+    cookie, _ = response.headers.get_list("set-cookie")
     assert cookie.startswith("session=ey")
     assert {"HttpOnly", "SameSite=Lax", "Path=/", "Max-Age=604800"} <= set(cookie.split("; "))
     follow_up = await client.http.post(
@@ -245,6 +246,55 @@ async def test_changing_the_password_ends_other_sessions_and_renews_this_one(
     assert (await phone.gql(VIEWER)).data["viewer"]["role"] == "admin"
     old = await server.client(clinic.host).gql(LOGIN, input={"email": clinic.emails["admin"], "password": PASSWORD})
     assert old.codes == [ErrorCode.UNAUTHENTICATED]
+
+
+async def test_a_session_that_is_ended_meanwhile_changes_no_password_and_opens_no_other(
+    server: Server, make_clinic: MakeClinic, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whoever holds a stolen session and the password must not outlive its owner's signing out everywhere."""
+    clinic = await make_clinic()
+    thief, owner = await server.sign_in(clinic), await server.sign_in(clinic)
+
+    async def meanwhile(password: str) -> str:
+        assert (await owner.gql("mutation { signOutEverywhere }")).data == {"signOutEverywhere": True}
+        return await hash_password(password)
+
+    monkeypatch.setattr(sign_in, "hash_password", meanwhile)
+    change = "mutation($input: ChangePasswordInput!) { changePassword(input: $input) { token } }"
+    refused = await thief.gql(change, input={"currentPassword": PASSWORD, "newPassword": "another battery 77"})
+
+    assert refused.codes == [ErrorCode.UNAUTHENTICATED]
+    user = await User.find_one({"email": clinic.emails["admin"]})
+    assert user is not None
+    assert await Session.guarded().count_documents({"user_id": user.key, "revoked_at": None}) == 0
+    assert await verify_password(user.password_hash, PASSWORD), "the password is the former one"
+
+
+@pytest.mark.parametrize("by", ["changing", "signing in"])
+async def test_a_password_that_was_set_meanwhile_is_not_overwritten(
+    server: Server, make_clinic: MakeClinic, monkeypatch: pytest.MonkeyPatch, by: str
+) -> None:
+    """Neither by a change that was proven by the former one, nor by a sign-in that stores that one's hash anew."""
+    clinic = await make_clinic()
+    admin = {"email": clinic.emails["admin"]}
+    client, newest = await server.sign_in(clinic), await hash_password("newest battery 78")
+
+    async def meanwhile(password: str) -> str:
+        await User.guarded().update_one(admin, {"$set": {"password_hash": newest}})
+        return await hash_password(password)
+
+    monkeypatch.setattr(sign_in, "hash_password", meanwhile)
+    monkeypatch.setattr(sign_in, "outdated", lambda _: True)
+    if by == "changing":
+        change = "mutation($input: ChangePasswordInput!) { changePassword(input: $input) { token } }"
+        new = {"currentPassword": PASSWORD, "newPassword": "another battery 77"}
+        assert (await client.gql(change, input=new)).paths == ["input.currentPassword"]
+    else:
+        await client.gql(LOGIN, input={**admin, "password": PASSWORD})
+
+    user = await User.find_one(admin)
+    assert user is not None
+    assert user.password_hash == newest
 
 
 async def test_a_session_that_ran_out_on_the_server_is_no_session(server: Server, make_clinic: MakeClinic) -> None:

@@ -11,7 +11,7 @@ import time
 from pathlib import Path
 
 from app.config import Settings
-from tests.conftest import TEST_SECRET
+from tests.conftest import TEST_ENCRYPTION_KEY, TEST_SECRET
 
 ROOT = Path(__file__).resolve().parents[2]
 PATIENCE = 30.0
@@ -24,7 +24,10 @@ def environment(settings: Settings, **changes: str) -> dict[str, str]:
         "MONGODB_URI": settings.mongodb_uri,
         "MONGODB_DATABASE": settings.mongodb_database,
         "SESSION_SECRET": TEST_SECRET,
+        "AUDIT_SECRET": TEST_SECRET[::-1],
+        "ENCRYPTION_KEY": TEST_ENCRYPTION_KEY,
         "ROOT_DOMAIN": settings.root_domain,
+        "BLOB_URL": settings.blob_target,
         "TZ": "UTC",
         "TERM": "dumb",
         "COLUMNS": "100",
@@ -32,7 +35,12 @@ def environment(settings: Settings, **changes: str) -> dict[str, str]:
     return {**os.environ, **chosen, **changes}
 
 
-PRODUCTION = {"ENVIRONMENT": "production", "ROOT_DOMAIN": "polyclinic.org", "COOKIE_DOMAIN": ".polyclinic.org"}
+PRODUCTION = {
+    "ENVIRONMENT": "production",
+    "ROOT_DOMAIN": "polyclinic.org",
+    "COOKIE_DOMAIN": ".polyclinic.org",
+    "MAIL_URL": "smtps://clinics:let-me-send@mail.polyclinic.org",
+}
 
 
 def run(

@@ -15,7 +15,7 @@ import pytest
 from app.config import PROJECT_ROOT, Settings
 from app.services.tenant_traces import find_traces
 from models.tenant import TenantStatus
-from tests.conftest import TEST_SECRET
+from tests.conftest import TEST_ENCRYPTION_KEY, TEST_SECRET
 from tests.fixtures.twins import Twins, fingerprints
 
 
@@ -59,6 +59,9 @@ def command(settings: Settings, tmp_path: Path) -> Command:
         "MONGODB_URI": settings.mongodb_uri,
         "MONGODB_DATABASE": settings.mongodb_database,
         "SESSION_SECRET": TEST_SECRET,
+        "ENCRYPTION_KEY": TEST_ENCRYPTION_KEY,
+        "AUDIT_SECRET": TEST_SECRET[::-1],
+        "EXPORT_PASSPHRASE": TEST_SECRET[5:] + "export",
         "ROOT_DOMAIN": settings.root_domain,
         "DATA_DIR": str(tmp_path),
         "COLUMNS": "160",
@@ -75,7 +78,7 @@ async def test_without_execute_it_tells_and_changes_nothing(twins: Twins, comman
     rows = {line.split("│")[1].strip(): line.split("│")[2:4] for line in ended.out.splitlines() if line.count("│") > 2}
     assert [part.strip() for part in rows["patients"]] == ["3", "2"]
     assert [part.strip() for part in rows["appointments"]] == ["5", ""]
-    assert [part.strip() for part in rows["users"]] == ["4", "1"]
+    assert [part.strip() for part in rows["users"]] == ["5", "1"]
     assert "Nothing was changed." in ended.out
     assert await fingerprints(twins.raw, twins.going) == before
 

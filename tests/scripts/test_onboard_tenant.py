@@ -47,7 +47,7 @@ def test_flags_open_a_clinic_on_an_empty_database_and_answer_in_json(
     done = run(own_settings, "onboard_tenant", *ALL_GIVEN, "--password-file", str(secret), "--json")
     assert (done.returncode, done.stderr) == (0, "")
     answer = json.loads(done.stdout)
-    assert answer["seedData"] == {"roles": 5, "permissions": 87, "settings": True}
+    assert answer["seedData"] == {"roles": 6, "permissions": 108, "settings": True}
     assert (answer["subdomain"], answer["url"]) == ("hill", "http://hill.polyclinic.test:8000")
     tenant = own_stored["tenants"].find_one({"subdomain": "hill"})
     assert tenant is not None
@@ -145,6 +145,7 @@ def test_the_wizard_asks_again_for_each_wrong_answer(settings: Settings, stored:
     wizard.asked("The same again: ", "something else 3")
     wizard.asked("The two differ", SECRET)
     wizard.asked("The same again: ", SECRET)
+    wizard.asked("A database of its own? It then shares no patients [y/N]: ", "y")
     wizard.asked("Open this clinic? [Y/n]: ", "y")
     assert wizard.end() == 0
     assert f"http://dr-muller-{name}.polyclinic.test:8000" in wizard.shown
@@ -153,6 +154,10 @@ def test_the_wizard_asks_again_for_each_wrong_answer(settings: Settings, stored:
     assert tenant is not None
     assert (tenant["name"], tenant["email"], tenant["phone"]) == (f"Dr. Müller & {name}", None, "+49 30 23125 100")
     assert tenant["settings"]["date_format"] == "DD.MM.YYYY"
+    own = f"{stored.name}_{tenant['_id']}"
+    assert tenant["placement"] == {"kind": "own_database", "database": own}
+    assert stored.client[own]["settings"].count_documents({}) == 1
+    assert own in wizard.shown
     assert is_password_of(stored, f"zoe@{name}.example.com", SECRET)
 
 
@@ -167,6 +172,7 @@ async def test_a_known_person_proves_who_they_are_and_keeps_their_password(
     )  # fmt: skip
     wizard.asked("Their present password: ", "not hers at all")
     wizard.asked("is not their password", PASSWORD)
+    wizard.asked("A database of its own?", "")
     wizard.asked("Open this clinic? [Y/n]: ", "")
     assert wizard.end() == 0
     people = list(stored["users"].find({"email": email}))
@@ -177,7 +183,7 @@ async def test_a_known_person_proves_who_they_are_and_keeps_their_password(
 
 def test_a_no_at_the_end_or_a_closed_pipe_writes_nothing(settings: Settings, stored: Stored) -> None:
     name = fresh_name()
-    answers = f"{name}\n\n\n\n\n\n\nAda Admin\nada@{name}.example.com\nn\n"
+    answers = f"{name}\n\n\n\n\n\n\nAda Admin\nada@{name}.example.com\n\nn\n"
     done = run(settings, "onboard_tenant", answers=answers, POLYCLINIC_ADMIN_PASSWORD=SECRET)
     assert (done.returncode, "Nothing was written." in done.stderr) == (1, True)
     cut = run(settings, "onboard_tenant", answers=f"{name}\n", POLYCLINIC_ADMIN_PASSWORD=SECRET)

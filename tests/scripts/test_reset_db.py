@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from bson import ObjectId
 from pymongo.database import Database
 
 from app.config import Settings
@@ -29,7 +30,12 @@ def test_the_database_is_emptied_only_when_its_name_is_typed(own_settings: Setti
 
 def test_yes_skips_the_question(own_settings: Settings, own_stored: Stored) -> None:
     own_stored["tenants"].insert_one({"subdomain": "gone"})
+    names = {name: f"{own_stored.name}_{name}" for name in (str(ObjectId()), "kept")}
+    for one in names.values():
+        own_stored.client[one]["rooms"].insert_one({})
     assert run(own_settings, "reset_db", "--yes").returncode == 0
+    left = {name for name in names if names[name] in own_stored.client.list_database_names()}
+    assert left == {"kept"}, "clinics' own databases go too, and no other"
     assert own_stored["tenants"].count_documents({}) == 0
 
 

@@ -15,14 +15,20 @@ from beanie import PydanticObjectId
 
 from app.errors import ErrorCode, ValidationFailed
 from app.services import deletion
+from app.services.audit import record
+from app.services.audit_chain import drain
+from app.services.audit_remnants import keep_remnants
 from app.services.deletion import Stage, TracesLeft, Watch, delete_tenant
 from app.services.deletion_plan import NothingToDelete, clinic_to_delete, plan_deletion
+from app.services.moving.folders import MANIFEST
 from app.services.onboarding import onboard, read_form
-from app.services.tenant_export import MANIFEST, DeletionInProgress, sole
+from app.services.tenant_export import DeletionInProgress, sole
 from app.services.tenant_traces import find_traces
 from app.tenancy.crossing import tenant_scope
 from models import (
     Appointment,
+    AuditEntry,
+    AuditRemnant,
     Patient,
     PlatformAudit,
     RateBucket,
@@ -54,6 +60,7 @@ def exports_in(folder: Path) -> list[Path]:
 
 
 async def gone(clinic: Clinic, exports: Path | None = None, watch: Watch | None = None) -> Tombstone:
+    await drain()  # what a wait for requests under way gives time for
     tenant = await clinic_to_delete(clinic.tenant.subdomain)
     done = await delete_tenant(tenant, actor="tests", exports=exports, settle=AT_ONCE, watch=watch)
     return done.tombstone
@@ -67,8 +74,8 @@ async def test_the_plan_counts_everything_and_changes_nothing(twins: Twins) -> N
     assert plan.gone["appointments"] == 5
     assert plan.gone["patients"] == 3
     assert plan.shared_stay == {"patients": 2}
-    assert plan.gone["memberships"] == 5
-    assert (plan.gone["users"], plan.people_stay) == (4, 1)
+    assert plan.gone["memberships"] == 6
+    assert (plan.gone["users"], plan.people_stay) == (5, 1)
     assert await fingerprints(twins.raw, twins.going) == before
     assert (await clinic_to_delete(twins.going.tenant.subdomain)).status is TenantStatus.ACTIVE
 
@@ -230,6 +237,7 @@ async def test_what_a_late_request_adds_goes_with_the_next_pass(twins: Twins, mo
 
 
 async def test_progress_adds_up_to_the_plan(twins: Twins) -> None:
+    await drain()  # the audit's anchor comes a moment after the entries
     plan = await plan_deletion(await clinic_to_delete(twins.going.tenant.subdomain))
     seen: dict[str, int] = {}
     stages: list[Stage] = []
@@ -261,7 +269,7 @@ async def test_the_export_holds_all_of_the_clinic_and_nothing_of_the_other(twins
         assert stat.S_IMODE((folder / file["name"]).stat().st_mode) == 0o600
     counts = {file["name"]: file["documents"] for file in manifest["files"]}
     assert counts["patients.ndjson"] == counts["appointments.ndjson"] == 5
-    assert counts["users.ndjson"] == counts["memberships.ndjson"] == 5
+    assert counts["users.ndjson"] == counts["memberships.ndjson"] == 6
     everything = b"".join(path.read_bytes() for path in folder.iterdir())
     assert str(twins.staying.tenant.id).encode() not in everything
     assert b"password_hash" not in everything
@@ -306,3 +314,29 @@ def test_a_second_process_is_kept_out_until_the_first_ends(tmp_path: Path) -> No
         pass
     with sole(tmp_path, "clinic"), sole(tmp_path, "other"):
         pass
+
+
+async def test_the_audit_stays_without_its_people(twins: Twins) -> None:
+    clinic = twins.going.tenant.key
+    async with tenant_scope(twins.going.ref):
+        await record("something.done", subject=twins.going.staff["doctor"])
+        entries = await AuditEntry.rows({}, sort=[("seq", 1)])
+
+    await gone(twins.going)
+
+    remnants = await AuditRemnant.rows({"clinic_id_was": clinic}, sort=[("first_seq", 1)])
+    kept = [tuple(one) for remnant in remnants for one in remnant["entries"]]
+    assert kept == [tuple(entry[name] for name in ("seq", "at", "action", "result", "mac")) for entry in entries]
+    assert (remnants[0]["first_seq"], remnants[-1]["last_seq"]) == (1, len(entries))
+
+
+async def test_an_interrupted_deletion_keeps_each_entry_once(twins: Twins) -> None:
+    async with tenant_scope(twins.going.ref):
+        await record("something.done")
+        whole = await AuditEntry.guarded().count_documents({})
+        assert await keep_remnants() == whole
+        await AuditEntry.guarded().delete_many({"seq": {"$gt": 1}})  # the purge was killed half-way
+        assert await keep_remnants() == 0
+    await gone(twins.going)
+    [remnant] = await AuditRemnant.rows({"clinic_id_was": twins.going.tenant.key})
+    assert [one[0] for one in remnant["entries"]] == list(range(1, whole + 1))

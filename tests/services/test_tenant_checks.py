@@ -52,7 +52,7 @@ class Place:
 async def schema(settings: Settings, server: Server) -> AsyncIterator[Place]:
     async with AsyncMongoClient[dict[str, Any]](settings.mongodb_uri, tz_aware=True) as client:
         database = client[f"{settings.mongodb_database}_checks"]
-        await apply_schema(client, settings, database=database)
+        await apply_schema(database)
         yield Place(database, client, settings, {})
 
 
@@ -192,4 +192,4 @@ async def test_a_missing_validator_and_a_missing_index(place: Place, settings: S
             ("rooms", "different validator", 1),
         ]
     finally:
-        await apply_schema(place.client, settings, database=place.database, force=True)
+        await apply_schema(place.database, force=True)

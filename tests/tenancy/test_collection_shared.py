@@ -310,6 +310,34 @@ async def test_two_clinics_that_leave_at_once_lose_nothing_and_leave_nothing(cli
         assert await clinics.raw(Person).find_one({"_id": key}) is None
 
 
+async def test_many_are_left_by_two_commands_and_nobody_elses_are_touched(clinics: Clinics) -> None:
+    both = [await shared(clinics) for _ in range(3)]
+    with clinics.at_a():
+        alone = [(await Person(name="Mine").insert()).key for _ in range(3)]
+        await Person.guarded().archive(both[0])
+    with clinics.at_b():
+        foreign = (await Person(name="Theirs").insert()).key
+    with clinics.at_a():
+        assert await Person.guarded().leave_all([*both, *alone, foreign]) == 6
+        assert await Person.guarded().leave_all([*both, *alone, foreign]) == 0
+    for key in both:
+        left = await stored(clinics, key)
+        assert (left["tenant_ids"], left.get("archived_in", [])) == ([clinics.b.id], [])
+    assert await clinics.raw(Person).count_documents({"_id": {"$in": alone}}) == 0
+    assert (await stored(clinics, foreign))["tenant_ids"] == [clinics.b.id]
+
+
+async def test_two_clinics_that_leave_many_at_once_leave_nothing(clinics: Clinics) -> None:
+    async def leave(tenant: Any, keys: list[ObjectId]) -> None:
+        with clinics.at(tenant):
+            while await Person.rows({"_id": {"$in": keys}}, projection={"_id": 1}):
+                await Person.guarded().leave_all(keys)
+
+    keys = [await shared(clinics) for _ in range(30)]
+    await asyncio.gather(leave(clinics.a, keys), leave(clinics.b, keys))
+    assert await clinics.raw(Person).count_documents({"_id": {"$in": keys}}) == 0
+
+
 async def test_tenant_documents_have_no_sharing(clinics: Clinics) -> None:
     with clinics.at_a(), pytest.raises(TenantGuardRefused):
         Remark.guarded().grant  # noqa: B018

@@ -17,6 +17,8 @@ from app.tenancy.scope import scope_or_none
 
 PAGE_PATH = "/graphql"
 ASSET_PATH = "/graphql/assets/{name}"
+SUBSCRIPTION_PATH = "/subscription"
+BACK_PATH = "/subscription/{outcome}"
 PAGE_POLICY = (
     "default-src 'self'; script-src 'self'; style-src 'self'; img-src 'self' data:; connect-src 'self'; "
     "base-uri 'none'; form-action 'self'; frame-ancestors 'none'"
@@ -60,6 +62,7 @@ class Asset:
 
 
 PAGE = (_FOLDER / "index.html").read_text("utf-8")
+SUBSCRIPTION_PAGE = (_FOLDER / "subscription.html").read_bytes()
 ASSETS = MappingProxyType(
     {
         path.name: Asset.of(path.read_bytes(), _TYPES[path.suffix])
@@ -83,7 +86,14 @@ def console_routes(demo_accounts: Sequence[DemoAccount] = ()) -> list[tuple[str,
         response.headers["content-security-policy"] = PAGE_POLICY
         return response
 
-    return [(PAGE_PATH, page), (ASSET_PATH, _asset)]
+    return [(PAGE_PATH, page), (ASSET_PATH, _asset), (SUBSCRIPTION_PATH, _subscription), (BACK_PATH, _subscription)]
+
+
+async def _subscription(request: Request) -> Response:
+    """Where the payer comes back to from PayPal, and can begin."""
+    response = _answer(request, Asset.of(SUBSCRIPTION_PAGE, "text/html; charset=utf-8"))
+    response.headers["content-security-policy"] = PAGE_POLICY
+    return response
 
 
 async def _asset(request: Request) -> Response:

@@ -112,6 +112,7 @@ class DemoDiary:
         appointment: Appointment = build(
             Appointment,
             {
+                "id": ObjectId(),
                 "patient_id": patient,
                 "doctor_id": practice.staff.id,
                 "room_id": practice.room_id,

@@ -13,20 +13,31 @@ from pymongo.asynchronous.client_session import AsyncClientSession
 from app.services.audit import record
 from app.services.changes import build
 from app.services.counters import next_numbers
+from app.services.demo.care import COMPLAINTS, DemoCare
 from app.services.demo.diary import DemoDiary, Practice
+from app.services.demo.money import add_money
 from app.services.demo.patients import demo_patients
-from app.services.demo.plans import ROOMS, SERVICES, SPECIALIZATIONS, ClinicPlan, DoctorPlan
+from app.services.demo.pharmacy import add_pharmacy
+from app.services.demo.plans import HEADINGS, ROOMS, SERVICES, SPECIALIZATIONS, ClinicPlan, DoctorPlan
+from app.services.demo.queue import DemoQueue
+from app.services.demo.season import add_season
+from app.services.demo.talk import add_talk
 from app.services.onboarding import membership_of
+from app.services.starter.adding import add_medicines
 from app.tenancy.scope import current_scope
 from models import (
     Appointment,
     AvailabilityRule,
+    LabOrder,
+    Medicine,
     Membership,
     Patient,
     PatientRecord,
+    QueueEntry,
     Role,
     Room,
     Service,
+    ServiceCategory,
     Settings,
     Specialization,
     Staff,
@@ -42,16 +53,57 @@ async def fill(plan: ClinicPlan, roles: Mapping[str, Role], password_hash: str, 
     """Adds the plan's people and things to the clinic in scope. What it has under the same name is used as it is."""
     rng = Random(plan.subdomain)  # noqa: S311 - the same demo every time
     specializations = await _specializations(session)
+    await add_medicines(session)
     rooms = await _rooms(session)
-    services = await _services(specializations, session)
+    services = await _services(specializations, await _headings(session), session)
     staff = await _staff(plan, roles, specializations, password_hash, session)
     doctors = staff[-len(plan.doctors) :]
     await AvailabilityRule.insert_many(_rules(plan, doctors), session=session)
     patients = await _patients(plan, rng, session)
-    diary = DemoDiary(patients, _user_of(StaffKind.RECEPTIONIST, staff), rng)
-    appointments = [one for practice in _practices(plan, doctors, rooms, services) for one in diary.of(practice)]
+    clerk = _user_of(StaffKind.RECEPTIONIST, staff)
+    diary, practices = DemoDiary(patients, clerk, rng), _practices(plan, doctors, rooms, services)
+    appointments = [one for practice in practices for one in diary.of(practice)]
     await Appointment.insert_many(appointments, session=session)
+    await _queue(appointments, patients, clerk, rng, session)
+    await _care(appointments, doctors, rng, session)
+    await add_pharmacy(_user_of(StaffKind.PHARMACIST, staff), session)
+    await add_season(practices, patients, clerk, session)
+    await add_money(appointments, services, _user_of(StaffKind.ACCOUNTANT, staff), rng, session)
+    await add_talk(staff, patients, session)
     await record("demo.fill", session=session)
+
+
+async def _queue(
+    appointments: Sequence[Appointment],
+    patients: Sequence[ObjectId],
+    clerk: PydanticObjectId | None,
+    rng: Random,
+    session: AsyncClientSession,
+) -> None:
+    queue = DemoQueue(clerk, rng)
+    first, *_ = await next_numbers(f"ticket:{queue.day.isoformat()}", 1, session=session)
+    queue.tickets = first - 1  # a clinic that exists may have given out some today
+    await QueueEntry.insert_many(entries := list(queue.of(appointments, patients)), session=session)
+    await next_numbers(f"ticket:{queue.day.isoformat()}", len(entries) - 1, session=session)
+
+
+async def _care(
+    appointments: Sequence[Appointment], doctors: Sequence[Staff], rng: Random, session: AsyncClientSession
+) -> None:
+    named = {one.medicine for one in COMPLAINTS.values() if one.medicine}
+    columns = ["name", "form", "strength", "atc_code", "ingredient_keys"]
+    known = await Medicine.rows(
+        {"name": {"$in": sorted(named)}}, projection=columns, sort=[("_id", 1)], session=session
+    )
+    care = DemoCare({ObjectId(one.id): one for one in doctors}, {row["name"]: row for row in known}, rng)
+    care.follow(appointments)
+    care.numbered(
+        await next_numbers("prescription", len(care.prescriptions), session=session),
+        await next_numbers(LabOrder.guarded_name(), len(care.orders), session=session),
+    )
+    for documents in (care.visits, care.prescriptions, care.orders, care.results, care.problems):
+        if documents:
+            await type(documents[0]).insert_many(documents, session=session)
 
 
 async def _specializations(session: AsyncClientSession) -> Ids:
@@ -87,7 +139,17 @@ async def _rooms(session: AsyncClientSession) -> list[ObjectId]:
     return [room.id for room in fresh]
 
 
-async def _services(specializations: Ids, session: AsyncClientSession) -> list[Service]:
+async def _headings(session: AsyncClientSession) -> Ids:
+    """By the codes of the services that stand under them."""
+    present = await _present(ServiceCategory, session)
+    fresh = [_named(ServiceCategory, name) for name in HEADINGS if search_key(name) not in present]
+    if fresh:
+        await ServiceCategory.insert_many(fresh, session=session)
+    by_name = {**present, **{one.name_key: one.id for one in fresh}}
+    return {code: by_name[search_key(name)] for name, codes in HEADINGS.items() for code in codes}
+
+
+async def _services(specializations: Ids, headings: Ids, session: AsyncClientSession) -> list[Service]:
     """The services that the plan's doctors offer, those that the clinic has already left out."""
     present = await _present(Service, session)
     tenant = current_scope().tenant
@@ -100,6 +162,7 @@ async def _services(specializations: Ids, session: AsyncClientSession) -> list[S
             duration_minutes=one.minutes,
             price={"amount": one.price, "currency": currency},
             specialization_id=specializations[search_key(one.specialization)] if one.specialization else None,
+            category_id=headings.get(one.code),
         )
         for one in SERVICES
     ]

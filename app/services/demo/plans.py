@@ -99,6 +99,13 @@ ROOMS: tuple[tuple[str, RoomKind, str], ...] = (
     ("Laboratory", RoomKind.LABORATORY, "0"),
 )
 
+HEADINGS: Mapping[str, tuple[str, ...]] = {
+    "Visits": ("CONS", "NEW", "FUP"),
+    "Prevention": ("VACC", "CHECK", "CHILD", "SKIN"),
+    "Diagnostics": ("ECG", "DIAB"),
+}
+"""Under which heading of the catalogue the services stand, by their codes."""
+
 SERVICES: tuple[ServicePlan, ...] = (
     ServicePlan("Consultation", "CONS", 20, "85.00"),
     ServicePlan("First visit", "NEW", 30, "120.00"),
@@ -124,6 +131,7 @@ SUNSHINE = ClinicPlan(
     staff={
         "admin": "Olivia Bennett",
         "nurse": "Marcus Reyes",
+        "pharmacist": "Elena Petrova",
         "receptionist": "Hannah Cole",
         "accountant": "Priya Desai",
     },
@@ -151,6 +159,7 @@ RIVERSIDE = ClinicPlan(
     staff={
         "admin": "Jonas Albrecht",
         "nurse": "Katarzyna Wolny",
+        "pharmacist": "Hedwig Lang",
         "receptionist": "Mia Schubert",
         "accountant": "Felix Oswald",
     },

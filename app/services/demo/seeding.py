@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import timedelta
 from enum import Enum, auto
 
 from bson import ObjectId
@@ -16,15 +17,23 @@ from pymongo.asynchronous.client_session import AsyncClientSession
 from app.auth.passwords import hash_password
 from app.db.transactions import in_transaction
 from app.errors import InvalidState
+from app.plans import PlanName
 from app.services.audit import record
+from app.services.changes import storable
 from app.services.demo.filling import add_records, fill
 from app.services.demo.plans import PASSWORD, RIVERSIDE, SUNSHINE, ClinicPlan
+from app.services.demo.talk import add_files
 from app.services.onboarding import open_clinic, read_form, subdomain_taken
+from app.services.subscription.keeping import renew
 from app.tenancy.crossing import tenant_scope
 from app.tenancy.scope import TenantId
 from models import Membership, Patient, PatientRecord, Role, Tenant, User
+from models.tenant import PlanGrant
+from models.values import now
 
 PLANS = (SUNSHINE, RIVERSIDE)
+LASTS = timedelta(days=3_650)
+"""So long the demo's clinics have everything that a plan gives."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,12 +114,19 @@ async def _open(plan: ClinicPlan, password_hash: str) -> None:
     user = await User.find_one({"email": form.admin.email})
     user = user or User(id=ObjectId(), email=form.admin.email, name=form.admin.name, password_hash=password_hash)
 
+    clinic = ObjectId()  # the same when the transaction is tried again
+
     async def work(session: AsyncClientSession) -> None:
-        opened = await open_clinic(form, user, session)
+        opened = await open_clinic(form, user, session, clinic=clinic)
         async with tenant_scope(opened.tenant):
             await fill(plan, opened.roles, password_hash, session)
+            given = storable(PlanGrant(plan=PlanName.ENTERPRISE, until=now() + LASTS))
+            await renew("the demo", session, values={"grant": given})
 
     await in_transaction(work)
+    if (tenant := await _demo_clinic(plan)) is not None:
+        async with tenant_scope(tenant):
+            await add_files()
 
 
 async def _share_patients() -> bool:
@@ -166,4 +182,6 @@ async def seed_clinic(tenant: Tenant) -> Seeded:
             await fill(plan, roles, hashed, session)
 
     await in_transaction(work)
+    async with tenant_scope(tenant):
+        await add_files()
     return Seeded(True, accounts)

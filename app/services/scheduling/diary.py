@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime, time, timedelta
+from typing import Any
 from zoneinfo import ZoneInfo
 
 from bson import ObjectId
@@ -13,15 +14,27 @@ from bson import ObjectId
 from app.errors import ValidationFailed
 from app.services.changes import Row
 from app.services.scheduling.claims import Interval, bucket_of, busy_from_claims
+from app.services.scheduling.opening import MOST_CLOSURES, closed_between, closures_of, not_over, opening_rules
 from app.services.scheduling.slots import Absence, WeeklyRule, day_bounds, free_slots, slot_fits
 from app.services.settings import clinic_settings
 from app.tenancy.crossing import busy_claims
 from app.tenancy.scope import current_scope
-from models import AvailabilityRule, TimeOff
+from models import AvailabilityRule, Closure, TimeOff
+from models.appointment import Obstacle
 from models.values import now
 
 MAX_TIME_OFF = timedelta(days=366)
 """The longest single absence; it bounds how far back a look for absences must go."""
+
+
+_WHY: Mapping[Obstacle, str] = {
+    Obstacle.PAST: "must not be in the past",
+    Obstacle.TOO_FAR: "must be at most {days} days ahead",
+    Obstacle.NO_HOURS: "The doctor has no working hours here, so cannot be booked.",
+    Obstacle.OUTSIDE_HOURS: "is outside of the doctor's working hours",
+    Obstacle.CLOSED: "The clinic is closed then.",
+    Obstacle.AWAY: "The doctor is away then.",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,6 +47,9 @@ class Diary:
     step: timedelta
     horizon_days: int
     now: datetime
+    opening: Sequence[WeeklyRule] = ()
+    """The clinic's own hours; none when it is open whenever a doctor works."""
+    closures: Sequence[Absence] = ()
 
     @property
     def today(self) -> date:
@@ -45,21 +61,36 @@ class Diary:
         """The last of the clinic's days that may be booked."""
         return self.today + timedelta(days=self.horizon_days)
 
-    def refuse_unbookable(self, start: datetime, end: datetime, absences: Sequence[Absence]) -> None:
-        """Raises VALIDATION_FAILED at `input.startsAt` unless the clinic's rules let [start, end) be booked.
+    def obstacle(self, start: datetime, end: datetime, absences: Sequence[Absence]) -> Obstacle | None:
+        """What keeps the clinic's rules from letting [start, end) be booked, if anything does.
 
         Whether it is still free is another question, which the claims answer.
         """
         if start < self.now:
-            raise _unbookable("must not be in the past")
+            return Obstacle.PAST
         if start.astimezone(self.zone).date() > self.last_day:
-            raise _unbookable(f"must be at most {self.horizon_days} days ahead")
+            return Obstacle.TOO_FAR
         if not self.rules:
-            raise _unbookable("The doctor has no working hours here, so cannot be booked.")
+            return Obstacle.NO_HOURS
         if not slot_fits(rules=self.rules, zone=self.zone, start=start, end=end):
-            raise _unbookable("is outside of the doctor's working hours")
-        if not slot_fits(rules=self.rules, absences=absences, zone=self.zone, start=start, end=end):
-            raise _unbookable("The doctor is away then.")
+            return Obstacle.OUTSIDE_HOURS
+        if not slot_fits(
+            rules=self.opening or self.rules, absences=self.closures, zone=self.zone, start=start, end=end
+        ):
+            return Obstacle.CLOSED
+        if absences and not slot_fits(rules=self.rules, absences=absences, zone=self.zone, start=start, end=end):
+            return Obstacle.AWAY
+        return None
+
+    def refuse_unbookable(self, start: datetime, end: datetime, absences: Sequence[Absence]) -> None:
+        """Raises VALIDATION_FAILED at `input.startsAt` for an `obstacle`."""
+        found = self.obstacle(start, end, absences)
+        if found is not None:
+            raise ValidationFailed.at("input.startsAt", _WHY[found].format(days=self.horizon_days))
+
+    def closed(self, first: date, last: date) -> list[Absence]:
+        """When the clinic is closed on these days, both included."""
+        return closed_between(self.opening, self.closures, first, last, self.zone)
 
     async def free(
         self,
@@ -78,11 +109,11 @@ class Diary:
         opens, closes = day_bounds(first, self.zone)[0], day_bounds(last, self.zone)[1]
         away, taken = await asyncio.gather(
             absences_of(self.doctor_id, opens, closes),
-            asyncio.gather(*(_busy(prefix, opens, closes, own) for prefix in prefixes)),
+            asyncio.gather(*(busy_times(prefix, opens, closes, own) for prefix in prefixes)),
         )
         return free_slots(
             rules=self.rules,
-            absences=away,
+            absences=[*away, *self.closed(first, last)],
             busy=[interval for intervals in taken for interval in intervals],
             zone=self.zone,
             first_day=first,
@@ -95,14 +126,21 @@ class Diary:
 
 async def open_diary(doctor_id: ObjectId) -> Diary:
     """The doctor's diary here. A doctor whom this clinic does not have has one without working hours."""
-    settings, rules = await asyncio.gather(clinic_settings(), AvailabilityRule.rows({"doctor_id": doctor_id}))
+    zone, moment = clinic_zone(), now()
+    settings, rules, closures = await asyncio.gather(
+        clinic_settings(),
+        AvailabilityRule.rows({"doctor_id": doctor_id}),
+        Closure.rows(not_over(), projection=["first_day", "last_day"], limit=MOST_CLOSURES),
+    )
     return Diary(
         doctor_id=doctor_id,
-        zone=clinic_zone(),
+        zone=zone,
         rules=[weekly(rule) for rule in rules],
         step=timedelta(minutes=settings.slot_minutes),
         horizon_days=settings.booking_horizon_days,
-        now=now(),
+        now=moment,
+        opening=opening_rules([one.model_dump() for one in settings.opening_hours]),
+        closures=closures_of(closures, zone),
     )
 
 
@@ -118,8 +156,11 @@ async def absences_of(doctor_id: ObjectId, start: datetime, end: datetime) -> li
     return [Absence(row["starts_at"], row["ends_at"]) for row in rows]
 
 
-def overlapping(doctor_id: ObjectId, start: datetime, end: datetime) -> Row:
-    """The filter for a doctor's absences that overlap [start, end); the lower bound keeps the index range short."""
+def overlapping(doctor_id: ObjectId | Mapping[str, Any], start: datetime, end: datetime) -> Row:
+    """The filter for absences of a doctor, or of those whom a condition names, that overlap [start, end).
+
+    The lower bound keeps the index range short.
+    """
     return {
         "doctor_id": doctor_id,
         "starts_at": {"$gt": start - MAX_TIME_OFF, "$lt": end},
@@ -147,10 +188,7 @@ def _day(text: str | None) -> date | None:
     return date.fromisoformat(text) if text else None
 
 
-async def _busy(prefix: str, start: datetime, end: datetime, own: frozenset[str]) -> list[Interval]:
+async def busy_times(prefix: str, start: datetime, end: datetime, own: frozenset[str]) -> list[Interval]:
+    """The time within [start, end) that is claimed under a prefix, at whatever clinic, but for the claims `own`."""
     claims = await busy_claims(f"{prefix}:", bucket_of(start), bucket_of(end))
     return busy_from_claims(claims - own, prefix)
-
-
-def _unbookable(why: str) -> ValidationFailed:
-    return ValidationFailed.at("input.startsAt", why)

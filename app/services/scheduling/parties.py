@@ -14,38 +14,42 @@ from app.services.changes import Row
 from models import Patient, Room, Service, Staff
 from models.staff import StaffKind
 
-_READ: Mapping[str, tuple[Any, Mapping[str, int]]] = {
+COLUMNS: Mapping[str, tuple[Any, Mapping[str, int]]] = {
     "doctor_id": (Staff, {"kind": 1, "user_id": 1, "archived_at": 1}),
     "room_id": (Room, {"archived_at": 1}),
     "service_id": (Service, {"archived_at": 1, "duration_minutes": 1}),
 }
+"""What must be known of each but of the patient, where it is kept."""
 
 Parties = Mapping[str, Row]
 """Rows by `doctor_id`, `patient_id`, `room_id`, `service_id`."""
 
 
 async def read_parties(ids: Mapping[str, ObjectId | None]) -> Mapping[str, Row | None]:
-    """Reads what the ids name, all at once; None for what this clinic does not have. Ids that are None are left out."""
+    """Reads what the ids (of anything but patients) name, all at once; None for what this clinic does not have.
+
+    Ids that are None are left out.
+    """
     wanted = {name: one for name, one in ids.items() if one is not None}
     rows = await asyncio.gather(*(_read(name, one) for name, one in wanted.items()))
     return dict(zip(wanted, rows, strict=True))
 
 
 async def _read(name: str, one: ObjectId) -> Row | None:
-    if name == "patient_id":
-        return await _patient(one)
-    model, projection = _READ[name]
+    model, projection = COLUMNS[name]
     rows: list[Row] = await model.rows({"_id": one}, projection=projection, limit=1)
     return rows[0] if rows else None
 
 
-async def _patient(one: ObjectId) -> Row | None:
-    """Which clinics archived a patient is never read; that this one did shows by asking twice."""
-    where = {"_id": one}
-    rows = await Patient.rows({"$and": [where, Patient.active_here()]}, projection={"_id": 1}, limit=1)
-    if rows:
-        return rows[0]
-    rows = await Patient.rows(where, projection={"_id": 1}, limit=1)
+async def patient_here(one: ObjectId, active: Row | None) -> Row | None:
+    """The patient of that id, with what the read of this clinic's active patients gave for them.
+
+    Which clinics archived a patient is never read; that this one did shows by asking a second time, without it.
+    """
+    await Patient.guarded().received([] if active is None else [active])
+    if active is not None:
+        return active
+    rows = await Patient.rows({"_id": one}, projection={"_id": 1}, limit=1)
     return {**rows[0], "archived_at": True} if rows else None
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -11,7 +10,6 @@ from typing import Any
 from bson import ObjectId
 
 from app.services.scheduling.claims import (
-    MAX_DURATION,
     Lane,
     check_duration,
     check_year,
@@ -20,8 +18,9 @@ from app.services.scheduling.claims import (
     patient_prefix,
     room_prefix,
 )
-from app.services.scheduling.diary import Diary, absences_of, open_diary
-from app.services.scheduling.parties import Parties, check_parties, person_of, read_parties
+from app.services.scheduling.diary import Diary
+from app.services.scheduling.facts import Asked, facts
+from app.services.scheduling.parties import Parties, check_parties, person_of
 from app.services.scheduling.slots import MAX_DAYS
 from app.tenancy.scope import current_scope
 
@@ -79,15 +78,12 @@ async def planned(
     VALIDATION_FAILED at `input.…`.
     """
     check_year(start, "input.startsAt")
-    doctor_id = ids["doctor_id"]
-    parties, diary, absences = await asyncio.gather(
-        read_parties(chosen), open_diary(doctor_id), absences_of(doctor_id, start, start + MAX_DURATION)
-    )
-    found = check_parties(parties)
-    end = start + length(found, minutes, diary)
-    diary.refuse_unbookable(start, end, absences)
+    known = await facts(Asked(start=start, **chosen))
+    found = check_parties({name: known.parties[name] for name, one in chosen.items() if one is not None})
+    end = start + length(found, minutes, known.diary)
+    known.diary.refuse_unbookable(start, end, known.absences)
     person = person_of(found["doctor_id"])
-    return Plan(diary, person, ids["patient_id"], ids.get("room_id"), lane, start, end, own)
+    return Plan(known.diary, person, ids["patient_id"], ids.get("room_id"), lane, start, end, own)
 
 
 def length(parties: Parties, minutes: int | None, diary: Diary, *, path: str = "input.durationMinutes") -> timedelta:

@@ -1,0 +1,1 @@
+"""How operations are executed: compiled to a plan once, or by graphql-core, with the same answers."""

@@ -1,0 +1,1 @@
+"""What lies outside: one module per outside system, each behind a small interface of ours."""

@@ -1,0 +1,1 @@
+"""Clinics with databases of their own: made, moved, given up."""

@@ -1,0 +1,1 @@
+"""Appointments that come again and again: planned, booked, changed and called off as one."""

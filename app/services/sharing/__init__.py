@@ -1,0 +1,1 @@
+"""Patients of several clinics: consents, share codes, what is read across, emergencies, and who changed what."""

@@ -1,0 +1,1 @@
+"""People who talk: conversations, tickets, and what they are told."""

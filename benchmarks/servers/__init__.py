@@ -1,0 +1,1 @@
+"""Servers in Python that Polyclinic is compared with. Both answer what `benchmarks/comparison/workloads.py` asks."""

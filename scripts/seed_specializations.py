@@ -1,0 +1,23 @@
+"""Gives clinics the usual fields of medicine.
+
+What a clinic has stays as it is, so the command can be run again. Exit codes: 0 done, 1 it cannot be done.
+"""
+
+from __future__ import annotations
+
+import typer
+
+from app.services.starter.adding import add_specializations
+from scripts.starter import OfClinic, add_everywhere
+
+cli = typer.Typer(add_completion=False)
+
+
+@cli.command()
+def main(tenant: OfClinic = None) -> None:
+    """Add the specializations that a clinic lacks, or that any active clinic lacks."""
+    add_everywhere(tenant, add_specializations, "specialization.seed", "specializations")
+
+
+if __name__ == "__main__":
+    cli()

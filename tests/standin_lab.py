@@ -1,0 +1,52 @@
+"""A server that takes one delivery of a laboratory and is killed (kill -9) before its N-th write.
+
+`python -m tests.standin_lab N` reads the delivery (host, headers and body, as JSON) from standard input.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import signal
+import sys
+from datetime import timedelta
+from typing import Any
+
+import httpx
+from pymongo.monitoring import CommandStartedEvent
+
+from app.main import create_app
+from app.services import lab_intake
+from app.tenancy.listener import TenantWall
+from tests.http.lab_support import ROUTE
+
+WRITES = frozenset({"insert", "update", "delete", "findAndModify", "commitTransaction"})
+
+
+def die_before(write: int) -> None:
+    left = write
+    started = TenantWall.started
+
+    def dying(wall: TenantWall, event: CommandStartedEvent) -> None:
+        nonlocal left
+        left -= event.command_name in WRITES
+        if left == 0:
+            os.kill(os.getpid(), signal.SIGKILL)
+        started(wall, event)
+
+    setattr(TenantWall, "started", dying)  # noqa: B010 - a method is replaced on purpose
+
+
+async def deliver(delivery: dict[str, Any]) -> None:
+    app = create_app()
+    async with app.router.lifespan_context(app):
+        transport = httpx.ASGITransport(app, client=("127.0.0.9", 4711))
+        async with httpx.AsyncClient(transport=transport, base_url=f"http://{delivery['host']}") as client:
+            await client.post(ROUTE, content=delivery["body"].encode(), headers=delivery["headers"])
+
+
+if __name__ == "__main__":
+    die_before(int(sys.argv[1]))
+    setattr(lab_intake, "LEASE", timedelta(0))  # noqa: B010 - the test does not wait for what this process holds
+    asyncio.run(deliver(json.load(sys.stdin)))
