@@ -97,6 +97,7 @@ def settings(mongodb_uri: str, database_name: str, tmp_path_factory: pytest.Temp
         audit_secret=SecretStr(TEST_SECRET[::-1]),
         root_domain="polyclinic.test",
         loopback_providers=True,
+        time_limit_ms=60_000,  # many tests share two cores
         outbox_seconds=0,
         cost_per_clinic=10**12,
         cost_per_person=10**12,

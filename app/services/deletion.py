@@ -20,6 +20,7 @@ from bson import ObjectId
 from pymongo.errors import DuplicateKeyError
 
 from app.errors import Conflict
+from app.services.audit_chain import drain as drain_audit
 from app.services.audit_remnants import keep_remnants
 from app.services.deletion_plan import any_of, clinic_to_delete, deleted_already, plan_deletion, without_another_hold
 from app.services.documents.removal import count_files, delete_all
@@ -109,6 +110,7 @@ async def delete_tenant(
     if (wait := (since + settle - now()).total_seconds()) > 0:
         tell.stage(Stage.WAIT)
         await asyncio.sleep(wait)
+    await drain_audit()  # an anchor of what was done here would come after the purge
     with pymongo.timeout(None):
         await _purge_until_nothing_is_left(tenant, tell)
         if tenant.placement.database is not None:

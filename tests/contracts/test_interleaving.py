@@ -163,6 +163,7 @@ async def served(server: Server, settings: Settings) -> AsyncIterator[str]:
         "AUDIT_SECRET": settings.audit_secret.get_secret_value(),
         "ROOT_DOMAIN": settings.root_domain,
         "OUTBOX_SECONDS": "0",
+        "TIME_LIMIT_MS": str(settings.time_limit_ms),
         "WORKERS": "1",
         **{
             name.upper(): str(getattr(settings, name))

@@ -75,6 +75,12 @@ async def until_answered(ask: Callable[[], Awaitable[httpx.Response]]) -> dict[s
     return body
 
 
+def nearly_all(kills: int, count: int) -> bool:
+    """Whether what was to be killed so often was: one that had fewer moments than the one that was measured (a machine
+    that is busy now and then makes it try a command twice) may have come through."""
+    return kills >= count - 2
+
+
 def done(told: Told) -> Told:
     """What a process that nobody killed was told."""
     assert (told.died, told.status, "errors" in told.body) == (False, 200, False), told
@@ -126,13 +132,15 @@ async def test_a_booking_is_there_with_all_that_belongs_to_it_or_not_at_all(mort
 
     whole = done(await book(asked[0]))
     stored = 1
+    kills = 0
     for values, moment in zip(asked[1:], chosen_moments(whole.moments, BOOKINGS, "bookings"), strict=True):
-        assert (await book(values, moment)).died, moment
+        kills += (await book(values, moment)).died
         rows = await desk.stored()
         assert all(is_whole(row, ["booked"]) for row in rows)
         assert len(rows) in (stored, stored + 1)
         stored = len(rows)
         assert await announced(desk, "createAppointment") >= stored, "nothing is stored that was not announced"
+    assert nearly_all(kills, BOOKINGS)
     assert 1 < stored < BOOKINGS + 1, "some of the moments were before the booking and some after it"
 
     ids = [await booked(values) for values in asked]
@@ -157,8 +165,9 @@ async def test_an_appointment_is_moved_with_its_claims_or_stays_where_it_was(mor
 
     whole = done(await move(made[0]))
     acts = Counter[str]()
+    kills = 0
     for one, moment in zip(made[1:], chosen_moments(whole.moments, MOVES, "moves"), strict=True):
-        assert (await move(one, moment)).died, moment
+        kills += (await move(one, moment)).died
         async with tenant_scope(desk.clinic.ref):
             [row] = await Appointment.rows({"_id": ObjectId(one["id"])})
         moved = row["version"] == one["version"] + 1
@@ -166,6 +175,7 @@ async def test_an_appointment_is_moved_with_its_claims_or_stays_where_it_was(mor
         assert is_whole(row, ["booked", "rescheduled"] if moved else ["booked"])
         assert f"{row['starts_at']:%Y-%m-%d}" == str(day_ahead(12) if moved else day_ahead(11))
         assert set(row["claims"]).isdisjoint(claims[one["id"]]) is moved
+    assert nearly_all(kills, MOVES)
     assert acts.keys() == {"moved", "stayed"}
     for one in made:
         again = await desk.client.gql(MOVE, input=asking(one))
@@ -232,8 +242,10 @@ async def test_what_is_paid_is_the_sum_of_the_payments_and_none_is_doubled(morta
         return paid
 
     whole = done(await pay(0))
+    kills = 0
     for number, moment in enumerate(chosen_moments(whole.moments, PAYMENTS, "payments"), 1):
-        assert (await pay(number, moment)).died, moment
+        kills += (await pay(number, moment)).died
+    assert nearly_all(kills, PAYMENTS)
     before = [await standing(number) for number in range(1, PAYMENTS + 1)]
     assert 0 < sum(paid > 0 for paid in before) < PAYMENTS, "some of the moments were before the payment, some after it"
 
@@ -289,8 +301,10 @@ async def test_a_clinic_is_open_or_there_is_nothing_of_it(mortal: Mortal, server
 
     had = await orphaned()
     whole = done(await open_clinic(names[0]))
+    kills = 0
     for name, moment in zip(names[1:], chosen_moments(whole.moments, OPENINGS, "openings"), strict=True):
-        assert (await open_clinic(name, moment)).died, moment
+        kills += (await open_clinic(name, moment)).died
+    assert nearly_all(kills, OPENINGS)
     before = [await is_open(name) for name in names[1:]]
     assert any(before), "the last moment was after the commit"
     assert not all(before)
@@ -324,7 +338,7 @@ async def test_a_deletion_ends_with_one_tombstone_and_no_trace(
     for moment in chosen_moments(whole.moments // 2, DELETIONS, "deletions"):
         kills += (await mortal.command(*arguments(twins.going), die_at=moment)).died
         assert await fingerprints(twins.raw, twins.staying) == others
-    assert kills >= DELETIONS - 2, "it may have been finished before the last of them"
+    assert nearly_all(kills, DELETIONS)
 
     assert not (await mortal.command(*arguments(twins.going))).died
     assert await find_traces(twins.going.tenant.key) == {}

@@ -60,7 +60,6 @@ def exports_in(folder: Path) -> list[Path]:
 
 
 async def gone(clinic: Clinic, exports: Path | None = None, watch: Watch | None = None) -> Tombstone:
-    await drain()  # what a wait for requests under way gives time for
     tenant = await clinic_to_delete(clinic.tenant.subdomain)
     done = await delete_tenant(tenant, actor="tests", exports=exports, settle=AT_ONCE, watch=watch)
     return done.tombstone
