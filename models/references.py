@@ -58,6 +58,9 @@ class Pointer:
     mark: Mark
 
 
+_pointers: dict[type[BaseModel], tuple[Pointer, ...]] = {}
+
+
 @cache
 def references_of(model: type[BaseModel]) -> Mapping[str, Reference]:
     """Field name → the clinic's collection that it points into, for the fields that point at all."""
@@ -71,6 +74,13 @@ def references_of(model: type[BaseModel]) -> Mapping[str, Reference]:
 
 def pointers_of(model: type[BaseModel]) -> tuple[Pointer, ...]:
     """Every marked place in the documents of `model`, those inside of embedded values too."""
+    known = _pointers.get(model)
+    if known is None:
+        known = _pointers[model] = tuple(_find_pointers(model))
+    return known
+
+
+def _find_pointers(model: type[BaseModel]) -> list[Pointer]:
     found: list[Pointer] = []
     for name, field in model.model_fields.items():
         path = "_id" if name == "id" else name
@@ -80,7 +90,7 @@ def pointers_of(model: type[BaseModel]) -> tuple[Pointer, ...]:
                 found.append(Pointer(path, part))
             elif isinstance(part, type) and issubclass(part, BaseModel):
                 found += [Pointer(f"{path}.{inner.path}", inner.mark) for inner in pointers_of(part)]
-    return tuple(found)
+    return found
 
 
 def _parts(annotation: Any) -> Iterator[Any]:

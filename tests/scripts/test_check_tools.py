@@ -122,7 +122,7 @@ async def serving(settings: Settings, application: str) -> AsyncIterator[str]:
         stdout=asyncio.subprocess.DEVNULL,
     )
     try:
-        for _ in range(400):
+        for _ in range(1_600):
             if process.returncode is not None or answers(f"http://127.0.0.1:{port}"):
                 break
             await asyncio.sleep(0.05)
