@@ -62,7 +62,7 @@ class Versioned(BaseModel):
 class GuardedDocument(Document):
     """Common to the three bases below; derive from one of those."""
 
-    model_config = ConfigDict(extra="ignore")
+    model_config = ConfigDict(extra="ignore", defer_build=True)
 
     _find_many_query_class: ClassVar[type] = BoundFindMany
     _find_one_query_class: ClassVar[type] = BoundFindOne

@@ -149,7 +149,7 @@ Symbol = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, m
 class Value(BaseModel):
     """A part of a document: no unknown keys, checked again on assignment."""
 
-    model_config = ConfigDict(extra="forbid", validate_assignment=True)
+    model_config = ConfigDict(extra="forbid", validate_assignment=True, defer_build=True)
 
 
 class Address(Value):
