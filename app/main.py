@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import linecache
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from functools import partial
@@ -73,6 +74,7 @@ def create_app(settings: Settings | None = None) -> Starlette:
         await lab_sweeper.start()
         await paypal_inbox.start()
         schedule = await _schedule(settings)
+        linecache.clearcache()  # sources that were read for annotations
         gc.collect()
         gc.freeze()  # what is there now stays: the collector need not walk it again at each of its full rounds
         yield

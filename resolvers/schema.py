@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import is_dataclass
 
 import strawberry
 from graphql import GraphQLField, GraphQLNonNull, GraphQLSchema
@@ -231,7 +232,16 @@ def build_schema() -> strawberry.Schema:
     for root in (schema._schema.query_type, schema._schema.mutation_type):
         for field in root.fields.values() if root else ():
             _finish(field)
+    _lighten(schema)
     return schema
+
+
+def _lighten(schema: strawberry.Schema) -> None:
+    """Drops what is generated for each type and used by none: hundreds of methods that compare and show objects."""
+    for kept in schema.schema_converter.type_map.values():
+        origin = getattr(kept.definition, "origin", None)
+        for method in {"__repr__", "__eq__"} & (vars(origin).keys() if is_dataclass(origin) else set()):
+            delattr(origin, method)
 
 
 def _finish(field: GraphQLField) -> None:

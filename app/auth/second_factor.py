@@ -8,10 +8,18 @@ import io
 import secrets
 from base64 import b32encode
 from datetime import datetime
+from typing import TYPE_CHECKING
 
-import pyotp
-import segno
 from bson import ObjectId
+
+from app.late import late
+
+if TYPE_CHECKING:
+    import pyotp
+    import segno
+else:
+    pyotp = late("pyotp")
+    segno = late("segno")
 
 ISSUER = "Polyclinic"
 PURPOSE = "totp"

@@ -8,6 +8,7 @@ from pymongo import AsyncMongoClient
 
 from app.config import Settings
 from app.tenancy.listener import TenantWall
+from app.wire.pool import WirePool
 
 BACKGROUND = 8
 """Connections for what runs beside requests: the outbox, the audit's chains, the watch on clinics."""
@@ -32,6 +33,7 @@ def make_client(
     return AsyncMongoClient(
         settings.mongodb_uri,
         appname="polyclinic",
+        _pool_class=WirePool,
         event_listeners=[wall or TenantWall()],
         maxIdleTimeMS=IDLE_MS,
         maxPoolSize=2 * places + BACKGROUND,

@@ -176,6 +176,10 @@ class RowSpec:
     read: Permission | None
 
 
+_OF_OBJECTS = frozenset({"__init__", "__repr__", "__eq__"})
+"""What is generated for each type and never used where values are rows: some megabytes of code."""
+
+
 @dataclass_transform(kw_only_default=True, field_specifiers=(stored, computed, related, loaded))
 def row_type(
     name: str, *, model: type[Document] | None = None, read: Permission | None = None, description: str
@@ -191,6 +195,8 @@ def row_type(
                 raise TypeError(f"{name}.{field.python_name} does not say where it comes from")
             fields[field.graphql_name or to_camel_case(field.python_name)] = field
         made.__row_fields__ = fields  # type: ignore[attr-defined]
+        for method in _OF_OBJECTS & vars(made).keys():
+            delattr(made, method)
         return made
 
     return declare

@@ -9,15 +9,20 @@ from email.headerregistry import Address
 from email.message import EmailMessage
 from email.policy import SMTP
 from pathlib import Path
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 from urllib.parse import unquote, urlsplit
 
-import aiosmtplib
 from email_validator import validate_email
 
 from app.addresses import is_loopback
 from app.integrations.delivery import DeliveryFailed
 from app.integrations.files import drop_file
+from app.late import late
+
+if TYPE_CHECKING:
+    import aiosmtplib
+else:
+    aiosmtplib = late("aiosmtplib")
 
 TIMEOUT = 20.0
 """Seconds that each step of a conversation with the server may take; the outbox bounds the whole."""

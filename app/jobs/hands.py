@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import importlib
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING
@@ -13,7 +14,7 @@ from bson import ObjectId
 from app.config import Settings
 from app.errors import Unavailable
 from app.jobs.parts import Message, hand_back, work_on
-from app.late import late
+from app.late import emptied, late
 from app.tasks import end
 
 if TYPE_CHECKING:
@@ -101,7 +102,9 @@ class Hands:
 
 
 def broker_of(settings: Settings) -> AsyncBroker:
-    """The queue that the settings name. What it needs is loaded by those who need it."""
+    """The queue that the settings name. What it needs is loaded by those who need it, and no HTTP client of 8 MB."""
+    with emptied("taskiq.middlewares.taskiq_admin_middleware", "TaskiqAdminMiddleware"):
+        importlib.import_module("taskiq")
     if settings.jobs_url is None:
         from app.jobs.local import LocalBroker
 

@@ -49,12 +49,16 @@ from app.tenancy.pipelines import reshapes, scoped_pipeline
 from app.tenancy.places import database_of, standings
 from app.tenancy.rows import RowHandling
 from app.tenancy.scope import Database, Place, TenantId, current_scope, open_scope
+from app.wire import commands
+from app.wire.commands import Found
 
 Stored = AsyncCollection[Document]
 
 COLLECTIONS_KEPT = 1_024
 SHAPES_KEPT = 1_000
 LEAVE_TRIES = 5
+SHORT = 500
+"""So many documents at most are sent at once without asking the driver to cut them into pieces."""
 
 
 class _Shape(NamedTuple):
@@ -190,7 +194,7 @@ class GuardedCollection:
         self._read_options(options, READ)
         own, stored = self._enter(session)
         criteria, shape = self._filter(own, filter), self._shape(projection)
-        found = stored.find(criteria, shape.columns, session=session, **options)
+        found = Found(stored, criteria, shape.columns, session, options)
         return GuardedCursor(found, own, self._arriving(own, opens=shape.opens))
 
     async def find_one(
@@ -204,7 +208,7 @@ class GuardedCollection:
         self._read_options(options, READ - {"limit", "batch_size"})
         own, stored = self._enter(session)
         criteria, shape = self._filter(own, filter), self._shape(projection)
-        row = await stored.find_one(criteria, shape.columns, session=session, **options)
+        row = await commands.find_one(stored, criteria, shape.columns, session, options)
         return await self._arrived(own, row, shape)
 
     async def count_documents(
@@ -245,7 +249,7 @@ class GuardedCollection:
         stages = scoped_pipeline(self.kind, own, pipeline)
         if self._handling is not None:
             self._handling.reckoning(pipeline)
-        cursor = await stored.aggregate(stages, session=session, **options)
+        cursor = await commands.aggregate(stored, stages, session, options)
         if not reshapes(pipeline):
             return GuardedCursor(cursor, own, self._arriving(own))
         self._looked()
@@ -269,7 +273,10 @@ class GuardedCollection:
         allow(options, INSERT)
         own, stored = await self._enter_writing(session)
         [row] = await self._inserting(own, [self._new(own, document)])
-        return await stored.insert_one(row, session=session, **options)
+        if session is not None or options:
+            return await stored.insert_one(row, session=session, **options)
+        await commands.insert(stored, [row], ordered=True)
+        return InsertOneResult(row["_id"], acknowledged=True)
 
     async def insert_many(
         self,
@@ -282,7 +289,10 @@ class GuardedCollection:
         allow(options, INSERT)
         own, stored = await self._enter_writing(session)
         rows = await self._inserting(own, [self._new(own, document) for document in documents])
-        return await stored.insert_many(rows, ordered=ordered, session=session, **options)
+        if session is not None or options or not 0 < len(rows) <= SHORT:
+            return await stored.insert_many(rows, ordered=ordered, session=session, **options)
+        await commands.insert(stored, rows, ordered=ordered)
+        return InsertManyResult([row["_id"] for row in rows], acknowledged=True)
 
     async def update_one(
         self,
@@ -456,10 +466,7 @@ class Insert:
 async def stored_together(stored: Stored, inserts: Sequence[Insert]) -> Mapping[Insert, PyMongoError]:
     """Stores documents by one command, each by itself. Answers with what failed, and why."""
     try:
-        if len(inserts) == 1:  # the driver's shorter way
-            await stored.insert_one(inserts[0].row)
-        else:
-            await stored.insert_many([one.row for one in inserts], ordered=False)
+        await commands.insert(stored, [one.row for one in inserts], ordered=False)
     except BulkWriteError as error:
         return {inserts[at]: failure for at, failure in failures_of(error).items()}
     return {}

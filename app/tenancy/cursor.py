@@ -8,13 +8,13 @@ from typing import Any, Self
 
 from bson import ObjectId
 from pymongo.asynchronous.command_cursor import AsyncCommandCursor
-from pymongo.asynchronous.cursor import AsyncCursor
 
 from app.errors import TenantGuardRefused
 from app.tenancy.scope import scope_or_none
+from app.wire.commands import Came, Found
 
 Arrived = Callable[[list[dict[str, Any]]], Awaitable[None]]
-DriverCursor = AsyncCursor[dict[str, Any]] | AsyncCommandCursor[dict[str, Any]]
+DriverCursor = AsyncCommandCursor[dict[str, Any]] | Found | Came
 
 
 def tenant_in_scope() -> ObjectId | None:

@@ -28,6 +28,7 @@ def bench_settings(folder: Path, uri: str, database: str) -> Settings:
         log_level="error",
         outbox_seconds=0,
         lab_inbox_seconds=0,
+        jobs_seconds=0,
         cost_per_clinic=PLENTY,
         cost_per_person=PLENTY,
         cost_per_address=PLENTY,
@@ -38,7 +39,7 @@ def bench_settings(folder: Path, uri: str, database: str) -> Settings:
 def as_environment(settings: Settings) -> dict[str, str]:
     """The same for a process of its own."""
     plain = ("environment", "mongodb_uri", "mongodb_database", "root_domain", "log_level", "outbox_seconds")
-    more = ("lab_inbox_seconds", "cost_per_clinic", "cost_per_person", "cost_per_address")
+    more = ("lab_inbox_seconds", "jobs_seconds", "cost_per_clinic", "cost_per_person", "cost_per_address")
     told = {name.upper(): str(getattr(settings, name)) for name in (*plain, *more)}
     return told | {name.upper(): getattr(settings, name).get_secret_value() for name in SECRETS}
 

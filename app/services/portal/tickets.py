@@ -4,14 +4,15 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from typing import TYPE_CHECKING
 
-import segno
 from bson import ObjectId
 from pymongo.asynchronous.client_session import AsyncClientSession
 
 from app.auth.links import digest, new_secret
 from app.config import Settings
 from app.db.transactions import in_transaction
+from app.late import late
 from app.services.audit import record
 from app.services.mailing import front_url
 from app.services.portal.accounts import require_enabled
@@ -19,6 +20,11 @@ from app.services.rate_limits import Limit, take
 from app.tenancy.scope import current_scope
 from models import PortalTicket
 from models.values import now
+
+if TYPE_CHECKING:
+    import segno
+else:
+    segno = late("segno")
 
 LASTS = timedelta(minutes=5)
 PAGE = "portal/sign-in"

@@ -74,7 +74,8 @@ class Diary:
             return Obstacle.NO_HOURS
         if not slot_fits(rules=self.rules, zone=self.zone, start=start, end=end):
             return Obstacle.OUTSIDE_HOURS
-        if not slot_fits(
+        limited = self.opening or self.closures
+        if limited and not slot_fits(
             rules=self.opening or self.rules, absences=self.closures, zone=self.zone, start=start, end=end
         ):
             return Obstacle.CLOSED

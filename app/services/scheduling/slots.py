@@ -12,6 +12,7 @@ from bisect import bisect_left
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, time, timedelta
+from functools import lru_cache
 from operator import itemgetter
 from typing import Final
 from zoneinfo import ZoneInfo
@@ -75,6 +76,7 @@ class Absence:
     end: datetime
 
 
+@lru_cache(maxsize=4_096)  # the same hours of the same days, booking after booking
 def first_instant(wall: datetime, zone: ZoneInfo) -> datetime:
     """The first instant (UTC) at which the zone's clocks show `wall` (naive) or something later.
 

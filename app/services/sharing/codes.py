@@ -8,13 +8,14 @@ import secrets
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from typing import TYPE_CHECKING
 
-import segno
 from bson import ObjectId
 from pymongo.asynchronous.client_session import AsyncClientSession
 
 from app.db.transactions import in_transaction
 from app.errors import Conflict, InvalidState, NotFound, ValidationFailed
+from app.late import late
 from app.services.audit import record
 from app.services.changes import Row, another_version, build, row_of
 from app.services.patients import require_not_erased
@@ -26,6 +27,11 @@ from models import Patient, ShareCode, ShareRoute
 from models.consent import ShareCategory, SharePurpose
 from models.sharing import ShareCodeState
 from models.values import now
+
+if TYPE_CHECKING:
+    import segno
+else:
+    segno = late("segno")
 
 ALPHABET = "ABCDEFGHJKMNPQRSTUVWXYZ23456789"
 """No two of these look alike: without I, L, O, 0 and 1."""

@@ -1,0 +1,1 @@
+"""The short way to the database: the driver's connections, without its ceremony."""
