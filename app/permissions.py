@@ -252,6 +252,8 @@ class PlatformRight(StrEnum):
     OPERATOR_READ = "operator:read"
     OPERATOR_MANAGE = "operator:manage"
     PLATFORM_AUDIT_READ = "platform_audit:read"
+    JOB_READ = "job:read"
+    JOB_MANAGE = "job:manage"
 
 
 class PlatformRole(StrEnum):
@@ -265,7 +267,14 @@ class PlatformRole(StrEnum):
 PLATFORM_ROLES: Mapping[PlatformRole, frozenset[PlatformRight]] = {
     PlatformRole.SUPER_ADMIN: frozenset(PlatformRight),
     PlatformRole.SUPPORT: frozenset(
-        {PlatformRight.TENANT_READ, PlatformRight.TENANT_ENTER, PlatformRight.PLATFORM_AUDIT_READ}
+        {
+            PlatformRight.TENANT_READ,
+            PlatformRight.TENANT_ENTER,
+            PlatformRight.PLATFORM_AUDIT_READ,
+            PlatformRight.JOB_READ,
+        }
     ),
-    PlatformRole.READONLY: frozenset({PlatformRight.TENANT_READ, PlatformRight.PLATFORM_AUDIT_READ}),
+    PlatformRole.READONLY: frozenset(
+        {PlatformRight.TENANT_READ, PlatformRight.PLATFORM_AUDIT_READ, PlatformRight.JOB_READ}
+    ),
 }

@@ -87,12 +87,12 @@ def export() -> None:
     """Reads the clinic's list of patients as CSV, as the route that streams it does."""
     from app.config import load_settings
     from app.services import csv_export
-    from app.services.deletion_plan import clinic_to_delete
+    from app.services.clinics import clinic_named
     from app.tenancy.crossing import tenant_scope
     from scripts.runtime import backend
 
     async def work() -> int:
-        async with tenant_scope(await clinic_to_delete("import")):
+        async with tenant_scope(await clinic_named("import")):
             return sum([part.count(b"\r\n") async for part in csv_export.patients()])
 
     with backend(load_settings(), with_schema=False) as ready:

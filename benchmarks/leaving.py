@@ -32,8 +32,8 @@ from app.db.mongod import embedded_mongod
 from app.db.schema import apply_schema
 from app.integrations.blobs import use_blobs
 from app.services.audit_chain import drain, head_of, linked, set_anchors, use_audit_keys
+from app.services.clinics import clinic_named
 from app.services.deletion import delete_tenant
-from app.services.deletion_plan import clinic_to_delete
 from app.services.documents import filing
 from app.services.documents.limits import limits_of
 from app.services.documents.receiving import Incoming
@@ -155,7 +155,7 @@ async def _run(settings: Settings, exports: Path) -> None:
         await drain()
 
     await _measured("import beside the original", DOCUMENTS, imported)
-    going = await clinic_to_delete("bench")
+    going = await clinic_named("bench")
 
     async def deleted() -> None:
         await delete_tenant(going, actor="bench", exports=None, settle=timedelta(0))

@@ -14,6 +14,7 @@ from pymongo import ASCENDING, IndexModel
 from app.tenancy.sealing import Sealed
 from models.base import TenantDocument, Versioned
 from models.references import PlatformReference, Reference
+from models.uniques import ONE_PER_REQUEST
 from models.values import Day, Line, Text, Value, now
 
 
@@ -112,12 +113,7 @@ class Appointment(Versioned, TenantDocument):
             IndexModel(
                 [("claims", ASCENDING)], name="claims", unique=True, partialFilterExpression={"claims": {"$gt": ""}}
             ),
-            IndexModel(
-                [("tenant_id", ASCENDING), ("requests.id", ASCENDING)],
-                name="requests",
-                unique=True,
-                partialFilterExpression={"requests.id": {"$gt": ""}},
-            ),
+            ONE_PER_REQUEST,
             IndexModel([("tenant_id", ASCENDING), ("starts_at", ASCENDING), ("_id", ASCENDING)], name="starts"),
             IndexModel(
                 [("tenant_id", ASCENDING), ("doctor_id", ASCENDING), ("starts_at", ASCENDING), ("_id", ASCENDING)],

@@ -13,6 +13,7 @@ from pymongo import ASCENDING, DESCENDING, IndexModel
 from models.appointment import Obstacle, RequestMark
 from models.base import TenantDocument, Versioned
 from models.references import PlatformReference, Reference
+from models.uniques import ONE_PER_REQUEST
 from models.values import Day, Line, Value
 
 MOST_DATES = 104
@@ -83,10 +84,5 @@ class AppointmentSeries(Versioned, TenantDocument):
                 [("tenant_id", ASCENDING), ("patient_id", ASCENDING), ("created_at", DESCENDING), ("_id", DESCENDING)],
                 name="patient_created",
             ),
-            IndexModel(
-                [("tenant_id", ASCENDING), ("requests.id", ASCENDING)],
-                name="requests",
-                unique=True,
-                partialFilterExpression={"requests.id": {"$gt": ""}},
-            ),
+            ONE_PER_REQUEST,
         )

@@ -88,21 +88,9 @@ def listed_by(time: str) -> tuple[IndexModel, ...]:
     )
 
 
-ONE_PER_NUMBER = IndexModel(
-    [("tenant_id", ASCENDING), ("number", ASCENDING)],
-    name="number",
-    unique=True,
-    partialFilterExpression={"number": {"$gt": ""}},
-)
 OF_VISIT = IndexModel(
     [("tenant_id", ASCENDING), ("visit_id", ASCENDING), ("dated_at", DESCENDING), ("_id", DESCENDING)],
     name="visit_dated_at",
     partialFilterExpression={"visit_id": ANY_ID},
 )
 """What was billed for a visit, the latest first."""
-ONE_PER_REQUEST = IndexModel(
-    [("tenant_id", ASCENDING), ("requests.id", ASCENDING)],
-    name="requests",
-    unique=True,
-    partialFilterExpression={"requests.id": {"$gt": ""}},
-)

@@ -14,12 +14,3 @@ def by_time(column: str) -> tuple[IndexModel, ...]:
         IndexModel([("tenant_id", ASCENDING), ("doctor_id", ASCENDING), *latest], name="doctor_time"),
         IndexModel([("tenant_id", ASCENDING), ("status", ASCENDING), *latest], name="status_time"),
     )
-
-
-ONE_PER_NUMBER = IndexModel(
-    [("tenant_id", ASCENDING), ("number", ASCENDING)],
-    name="number",
-    unique=True,
-    partialFilterExpression={"number": {"$gt": ""}},
-)
-"""A clinic gives each number once."""

@@ -14,6 +14,7 @@ from app.tenancy.sealing import Sealed
 from models.appointment import RequestMark
 from models.base import TenantDocument, Versioned
 from models.references import PlatformReference, Reference
+from models.uniques import ONE_PER_REQUEST
 from models.values import Line, Text, Value, now
 
 MOST_PARTICIPANTS = 50
@@ -90,12 +91,7 @@ class Conversation(Versioned, TenantDocument):
                 name="waiting",
                 partialFilterExpression={"waiting_since": {"$type": "date"}},
             ),
-            IndexModel(
-                [("tenant_id", ASCENDING), ("requests.id", ASCENDING)],
-                name="requests",
-                unique=True,
-                partialFilterExpression={"requests.id": {"$gt": ""}},
-            ),
+            ONE_PER_REQUEST,
         )
 
 
@@ -121,10 +117,5 @@ class Message(TenantDocument):
                 name="number",
             ),
             IndexModel([("tenant_id", ASCENDING), ("patient_id", ASCENDING)], name="patient"),
-            IndexModel(
-                [("tenant_id", ASCENDING), ("requests.id", ASCENDING)],
-                name="requests",
-                unique=True,
-                partialFilterExpression={"requests.id": {"$gt": ""}},
-            ),
+            ONE_PER_REQUEST,
         )

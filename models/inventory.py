@@ -14,11 +14,11 @@ from pymongo import ASCENDING, DESCENDING, IndexModel
 from app.tenancy.sealing import Sealed
 from models.appointment import RequestMark
 from models.base import TenantDocument, Versioned
-from models.billing import ONE_PER_REQUEST
 from models.named import BY_NAME, ONE_PER_NAME
 from models.prescription import MOST_ITEMS
 from models.references import PlatformReference, Reference
 from models.service import Price
+from models.uniques import ONE_PER_REQUEST
 from models.values import Day, Line, Name, Value, now
 
 MOST_UNITS = 1_000_000

@@ -14,19 +14,10 @@ from pymongo import ASCENDING, DESCENDING, IndexModel
 from app.tenancy.sealing import Sealed
 from models.appointment import RequestMark
 from models.base import TenantDocument, Versioned
-from models.billing import (
-    MAX_LINES,
-    OF_VISIT,
-    ONE_PER_NUMBER,
-    ONE_PER_REQUEST,
-    Amount,
-    BillLine,
-    Discount,
-    Quantity,
-    listed_by,
-)
+from models.billing import MAX_LINES, OF_VISIT, Amount, BillLine, Discount, Quantity, listed_by
 from models.references import ANY_ID, PlatformReference, Reference
 from models.states import Staged, Transitions
+from models.uniques import ONE_PER_NUMBER, ONE_PER_REQUEST
 from models.values import Currency, Day, Line, Text, Value, now
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
 from enum import StrEnum
 from typing import Annotated, Self
@@ -52,6 +52,11 @@ class ResultFlag(StrEnum):
     CRITICAL_LOW = "critical_low"
     CRITICAL_HIGH = "critical_high"
     ABNORMAL = "abnormal"
+
+
+def is_abnormal(flags: Iterable[ResultFlag | None]) -> bool:
+    """Whether any of these values is other than normal; one without a flag is not known to be."""
+    return any(flag is not None and flag != ResultFlag.NORMAL for flag in flags)
 
 
 class Observation(Value):
@@ -242,6 +247,8 @@ class LabResult(Versioned, TenantDocument):
     order_number: Identifier | None = None
     lab_order_id: Annotated[PydanticObjectId, Reference("lab_orders")] | None = None
     """The clinic's order of that number."""
+    doctor_id: Annotated[PydanticObjectId, Reference("staff")] | None = None
+    """Who ordered it, where it is known which order it is for."""
     panel: LabPanel
     observations: Annotated[list[Observation], Field(min_length=1, max_length=MAX_OBSERVATIONS), Sealed()]
     comment: Annotated[Text | None, Sealed()] = None
@@ -250,8 +257,16 @@ class LabResult(Versioned, TenantDocument):
     received_at: datetime = Field(default_factory=now)
     status: LabResultStatus = LabResultStatus.RESULTED
     current: bool = True
+    abnormal: bool | None = None
+    """Whether any value is flagged as other than normal; follows from the observations. None where the result was
+    stored before that was kept: such a one may be."""
     superseded_at: datetime | None = None
     history: list[LabStep] = Field(default_factory=list)
+
+    @model_validator(mode="after")
+    def _says_whether_abnormal(self) -> LabResult:
+        self.__dict__["abnormal"] = is_abnormal(one.flag for one in self.observations)
+        return self
 
     class Settings:
         name = "lab_results"
@@ -301,5 +316,13 @@ class LabResult(Versioned, TenantDocument):
                     ("_id", DESCENDING),
                 ],
                 name="order_performed",
+            ),
+            IndexModel(
+                [("tenant_id", ASCENDING), ("doctor_id", ASCENDING), ("performed_at", DESCENDING), ("_id", DESCENDING)],
+                name="doctor_performed",
+            ),
+            IndexModel(
+                [("tenant_id", ASCENDING), ("abnormal", ASCENDING), ("performed_at", DESCENDING), ("_id", DESCENDING)],
+                name="abnormal_performed",
             ),
         )

@@ -11,10 +11,11 @@ from pydantic import Field
 
 from app.tenancy.sealing import Sealed
 from models.base import TenantDocument
-from models.clinical import ONE_PER_NUMBER, by_time
+from models.clinical import by_time
 from models.lab import LabPanel
 from models.references import PlatformReference, Reference
 from models.states import Staged, Transitions
+from models.uniques import ONE_PER_NUMBER
 from models.values import Line, Text, now
 
 MOST_PANELS = 50

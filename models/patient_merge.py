@@ -13,6 +13,7 @@ from app.tenancy.sealing import Sealed
 from models.appointment import RequestMark
 from models.base import TenantDocument, Versioned
 from models.references import PlatformReference, Reference
+from models.uniques import ONE_PER_REQUEST
 from models.values import Line, Reason, Value, now
 
 
@@ -84,10 +85,5 @@ class PatientMerge(Versioned, TenantDocument):
                 name="unsettled",
                 partialFilterExpression={"undone_at": None},
             ),
-            IndexModel(
-                [("tenant_id", ASCENDING), ("requests.id", ASCENDING)],
-                name="requests",
-                unique=True,
-                partialFilterExpression={"requests.id": {"$gt": ""}},
-            ),
+            ONE_PER_REQUEST,
         )

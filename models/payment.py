@@ -14,8 +14,9 @@ from pymongo import ASCENDING, DESCENDING, IndexModel
 from app.tenancy.sealing import Sealed
 from models.appointment import RequestMark
 from models.base import TenantDocument, Versioned
-from models.billing import ONE_PER_NUMBER, ONE_PER_REQUEST, Amount, listed_by
+from models.billing import Amount, listed_by
 from models.references import PlatformReference, Reference
+from models.uniques import ONE_PER_NUMBER, ONE_PER_REQUEST
 from models.values import Currency, Day, Line, Text, Value, now
 
 

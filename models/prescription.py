@@ -12,10 +12,11 @@ from pymongo import ASCENDING, DESCENDING, IndexModel
 
 from app.tenancy.sealing import Sealed
 from models.base import TenantDocument
-from models.clinical import ONE_PER_NUMBER, by_time
+from models.clinical import by_time
 from models.medicine import AtcCode, DosageForm
 from models.references import ANY_ID, PlatformReference, Reference
 from models.states import Staged, Transitions
+from models.uniques import ONE_PER_NUMBER
 from models.values import Line, Name, Reason, Text, Value, now
 
 MOST_ITEMS = 30
@@ -186,6 +187,8 @@ class RefillRequest(Staged, TenantDocument):
     status: RefillStatus = RefillStatus.REQUESTED
     patient_id: Annotated[PydanticObjectId, Reference("patients")]
     prescription_id: Annotated[PydanticObjectId, Reference("prescriptions")]
+    doctor_id: Annotated[PydanticObjectId, Reference("staff")] | None = None
+    """Whose prescription it is; None where the request was made before that was kept."""
     item_numbers: list[Annotated[int, Field(ge=1, le=MOST_ITEMS)]] = Field(min_length=1, max_length=MOST_ITEMS)
     note: Annotated[Text | None, Sealed()] = None
     answer: Annotated[Text | None, Sealed()] = None
@@ -225,6 +228,15 @@ class RefillRequest(Staged, TenantDocument):
                     ("_id", DESCENDING),
                 ],
                 name="patient_requested",
+            ),
+            IndexModel(
+                [
+                    ("tenant_id", ASCENDING),
+                    ("doctor_id", ASCENDING),
+                    ("requested_at", DESCENDING),
+                    ("_id", DESCENDING),
+                ],
+                name="doctor_requested",
             ),
             IndexModel([("tenant_id", ASCENDING), ("requested_at", DESCENDING), ("_id", DESCENDING)], name="requested"),
         )

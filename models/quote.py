@@ -13,9 +13,10 @@ from pymongo import ASCENDING, DESCENDING, IndexModel
 from app.tenancy.sealing import Sealed
 from models.appointment import RequestMark
 from models.base import TenantDocument
-from models.billing import MAX_LINES, OF_VISIT, ONE_PER_NUMBER, ONE_PER_REQUEST, Amount, BillLine, Discount, listed_by
+from models.billing import MAX_LINES, OF_VISIT, Amount, BillLine, Discount, listed_by
 from models.references import PlatformReference, Reference
 from models.states import Staged, Transitions
+from models.uniques import ONE_PER_NUMBER, ONE_PER_REQUEST
 from models.values import Currency, Day, Line, Text, now
 
 

@@ -20,9 +20,10 @@ from app.plans import BillingCycle, PlanName
 from app.tenancy.sealing import Sealed
 from models.appointment import RequestMark
 from models.base import PlatformDocument, TenantDocument, Versioned
-from models.billing import ONE_PER_REQUEST, Amount
+from models.billing import Amount
 from models.references import PlatformReference, Reference, WhenGone
 from models.states import Staged, Transitions
+from models.uniques import ONE_PER_REQUEST
 from models.values import Currency, Line, now
 
 PaypalId = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9_-]{1,64}$")]
@@ -188,6 +189,7 @@ class PaypalEvent(PlatformDocument):
         name = "paypal_events"
         indexes = (
             IndexModel([("status", ASCENDING), ("next_at", ASCENDING)], name="due"),
+            IndexModel([("status", ASCENDING), ("received_at", DESCENDING), ("_id", DESCENDING)], name="latest"),
             IndexModel([("clinic_id", ASCENDING)], name="clinic"),
             IndexModel([("purge_at", ASCENDING)], name="purge", expireAfterSeconds=0),
         )

@@ -261,6 +261,11 @@ class Tenant(Versioned, PlatformDocument):
     """A digest of the request that opened it, if that had an idempotency key: a repeat is known by it."""
     deletion_started_at: datetime | None = None
     """Set once the clinic's data is being purged; it never becomes active again."""
+    deletion_exported_at: datetime | None = None
+    """When its data was written out before the purge. Whoever goes on with its deletion then writes nothing: what is
+    left may be a part of it."""
+    deletion_unexported: bool = False
+    """Whether it is deleted without that, as whoever began it said."""
     deletion_counts: dict[str, int] = Field(default_factory=dict)
     """What was found when the purge began: documents per collection."""
 

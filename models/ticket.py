@@ -17,6 +17,7 @@ from models.base import TenantDocument
 from models.conversation import MOST_ATTACHMENTS, Attachment, Body
 from models.references import PlatformReference, Reference
 from models.states import Staged
+from models.uniques import ONE_PER_REQUEST
 from models.values import Line, now
 
 
@@ -94,12 +95,7 @@ class Ticket(Staged, TenantDocument):
             IndexModel(
                 [("tenant_id", ASCENDING), ("patient_id", ASCENDING), ("number", DESCENDING)], name="patient_number"
             ),
-            IndexModel(
-                [("tenant_id", ASCENDING), ("requests.id", ASCENDING)],
-                name="requests",
-                unique=True,
-                partialFilterExpression={"requests.id": {"$gt": ""}},
-            ),
+            ONE_PER_REQUEST,
         )
 
 
@@ -128,10 +124,5 @@ class TicketComment(TenantDocument):
                 name="number",
             ),
             IndexModel([("tenant_id", ASCENDING), ("patient_id", ASCENDING)], name="patient"),
-            IndexModel(
-                [("tenant_id", ASCENDING), ("requests.id", ASCENDING)],
-                name="requests",
-                unique=True,
-                partialFilterExpression={"requests.id": {"$gt": ""}},
-            ),
+            ONE_PER_REQUEST,
         )

@@ -17,7 +17,7 @@ from app.permissions import Permission
 from app.plans import Feature
 from app.services import lab_connections, lab_quarantine, lab_results
 from models import LabConnection, LabMessage, LabResult
-from models.lab import LabResultStatus, MessageStatus, QuarantineReason, ResultFlag
+from models.lab import LabResultStatus, MessageStatus, QuarantineReason, ResultFlag, is_abnormal
 from resolvers.base import Resolver, shown
 from resolvers.staff import StaffType
 from resolvers.values import day, described
@@ -102,6 +102,10 @@ class LabConnectionSecretType:
     secret: str = strawberry.field(description="What the laboratory signs with. It is shown this once.")
 
 
+def _is_abnormal(row: Row) -> bool:
+    return is_abnormal(one.get("flag") for one in row["observations"])
+
+
 @row_type("LabPanel", description="What was ordered together.")
 class LabPanelType:
     loinc: str | None = stored(description="LOINC code.")
@@ -144,7 +148,13 @@ class LabResultType:
         _order_type, key="lab_order_id", description="The clinic's order of that number."
     )
     panel: LabPanelType = stored(description="What was ordered.")
+    doctor: StaffType | None = related(
+        lambda: StaffType, key="doctor_id", description="Who ordered it, where the order is known."
+    )
     observations: list[LabObservationType] = stored(description="What was measured.")
+    abnormal: bool = computed(
+        "observations", by=_is_abnormal, description="Whether a value is flagged as other than normal."
+    )
     comment: str | None = stored(description="What the laboratory says about all of it.")
     performed_at: datetime = stored(description="When it was measured.")
     reported_at: datetime = stored(description="When the laboratory reported it.")
@@ -200,7 +210,11 @@ class LabMessageType:
 @strawberry.input(description="Which results to list. All conditions must hold.")
 class LabResultFilter:
     patient_id: strawberry.ID | None = strawberry.field(default=None, description="Of this patient.")
+    doctor_id: strawberry.ID | None = strawberry.field(default=None, description="For orders of this doctor.")
     status: LabResultStatus | None = strawberry.field(default=None, description="Of this status.")
+    abnormal: bool | None = strawberry.field(
+        default=None, description="Whether a value is flagged as other than normal."
+    )
     superseded: bool = strawberry.field(default=False, description="Those that newer reports supersede, too.")
 
 
@@ -258,8 +272,12 @@ class LabQuery(Resolver):
         where: dict[str, object] = {} if chosen.superseded else {"current": True}
         if chosen.patient_id is not None:
             where["patient_id"] = object_id(chosen.patient_id, "filter.patientId")
+        if chosen.doctor_id is not None:
+            where["doctor_id"] = object_id(chosen.doctor_id, "filter.doctorId")
         if chosen.status is not None:
             where["status"] = chosen.status.value
+        if chosen.abnormal is not None:
+            where["abnormal"] = {"$in": [True, None]} if chosen.abnormal else False
         sort = [("performed_at", -1), ("_id", -1)]
         return await self.page(info, LabResultType, where=where, sort=sort, first=first, after=after)
 

@@ -63,12 +63,16 @@ class RefillRequestType:
     prescription: PrescriptionType | None = related(
         lambda: PrescriptionType, key="prescription_id", description="The prescription."
     )
+    doctor: StaffType | None = related(
+        lambda: StaffType, key="doctor_id", description="Whose prescription it is, where that was kept."
+    )
 
 
 @strawberry.input(description="Which requests to list. All conditions must hold.")
 class RefillRequestFilter:
     patient_id: strawberry.ID | None = strawberry.field(default=None, description="Of this patient.")
     prescription_id: strawberry.ID | None = strawberry.field(default=None, description="Of this prescription.")
+    doctor_id: strawberry.ID | None = strawberry.field(default=None, description="For prescriptions of this doctor.")
     status: RefillStatus | None = strawberry.field(default=None, description="Of which this became.")
 
 
@@ -105,7 +109,8 @@ class RefillQuery(Resolver):
     async def refill_requests(
         self, info: Info, first: First = DEFAULT_PAGE, after: After = None, filter: RefillRequestFilter | None = None
     ) -> Connection[RefillRequestType]:
-        named: dict[str, Any] = ids(given(filter), "patient_id", "prescription_id", at="filter") if filter else {}
+        columns = ("patient_id", "prescription_id", "doctor_id")
+        named: dict[str, Any] = ids(given(filter), *columns, at="filter") if filter else {}
         where = listed("requested_at", equal=named)
         sort = [("requested_at", -1), ("_id", -1)]
         return await self.page(info, RefillRequestType, where=where, sort=sort, first=first, after=after)

@@ -24,6 +24,7 @@ from resolvers.closures import ClosureMutation, ClosureQuery
 from resolvers.consents import ConsentMutation, ConsentQuery
 from resolvers.conversations import ConversationMutation, ConversationQuery
 from resolvers.dispensing import DispensingMutation, DispensingQuery
+from resolvers.dispensing_statistics import DispensingStatisticsQuery
 from resolvers.documents import DocumentMutation, DocumentQuery
 from resolvers.emergencies import EmergencyMutation, EmergencyQuery
 from resolvers.erasure import ErasureMutation, ErasureQuery
@@ -43,6 +44,7 @@ from resolvers.patients import PatientMutation, PatientQuery
 from resolvers.payments import PaymentMutation, PaymentQuery
 from resolvers.people import PeopleMutation
 from resolvers.platform import PlatformMutation, PlatformQuery
+from resolvers.platform_jobs import PlatformJobsMutation, PlatformJobsQuery
 from resolvers.portal import PortalMutation, PortalQuery
 from resolvers.portal_care import PortalCareMutation, PortalCareQuery
 from resolvers.portal_conversations import PortalConversationMutation, PortalConversationQuery
@@ -101,6 +103,7 @@ QUERIES: Sequence[type[Resolver]] = (
     LabQuery,
     AuditQuery,
     PlatformQuery,
+    PlatformJobsQuery,
     SingleSignOnQuery,
     ErasureQuery,
     InvoiceQuery,
@@ -118,6 +121,7 @@ QUERIES: Sequence[type[Resolver]] = (
     MedicineQuery,
     InventoryQuery,
     DispensingQuery,
+    DispensingStatisticsQuery,
     VisitQuery,
     MedicalRecordQuery,
     PrescriptionQuery,
@@ -158,6 +162,7 @@ MUTATIONS: Sequence[type[Resolver]] = (
     ErasureMutation,
     LabMutation,
     PlatformMutation,
+    PlatformJobsMutation,
     SingleSignOnMutation,
     InvoiceMutation,
     PaymentMutation,

@@ -8,7 +8,7 @@ from typing import Any
 import strawberry
 from strawberry import Maybe
 
-from app.graphql.access import field
+from app.graphql.access import field, require
 from app.graphql.context import Info
 from app.graphql.fields import Row, computed, related, row_type, stored
 from app.graphql.inputs import given, ids, object_id
@@ -102,6 +102,10 @@ class StaffFilter:
     kind: StaffKind | None = strawberry.field(default=None, description="Of this kind.")
     search: str | None = strawberry.field(default=None, description="Beginning of the name.")
     specialization_id: strawberry.ID | None = strawberry.field(default=None, description="With this specialization.")
+    role_id: strawberry.ID | None = strawberry.field(
+        default=None,
+        description="With access by this role, also when it is taken away for the time being. Needs `role:read`.",
+    )
     archived: bool = strawberry.field(default=False, description="Those archived instead of those at work.")
 
 
@@ -174,6 +178,9 @@ class StaffQuery(Resolver):
             kind=chosen.kind,
             specialization_ids=object_id(of, "filter.specializationId") if of is not None else None,
         )
+        if chosen.role_id is not None:
+            require(Permission.ROLE_READ)
+            where["_id"] = {"$in": await memberships.staff_with(object_id(chosen.role_id, "filter.roleId"))}
         return await self.page(info, StaffType, where=where, sort=NAME_ORDERS[sort], first=first, after=after)
 
 

@@ -15,7 +15,7 @@ from app.graphql.paging import DEFAULT_PAGE, Connection
 from app.graphql.related_pages import After, First
 from app.permissions import Permission
 from app.plans import BillingCycle, Feature, PlanName
-from app.services.subscription import orders, usage
+from app.services.subscription import orders, settling, usage
 from models import PaypalOrder, SubscriptionPayment
 from models.subscription import PaymentState, PaypalState
 from models.tenant import SubscriptionStatus
@@ -187,7 +187,7 @@ class SubscriptionQuery(Resolver):
             {
                 "subscription": await usage.status(),
                 "usage": await usage.usage(info.context.settings),
-                "payments": await orders.latest_payments(10),
+                "payments": await settling.latest_payments(10),
                 "plans": usage.offered(info.context.settings),
             }
         )
@@ -232,7 +232,7 @@ class SubscriptionMutation(Resolver):
     async def capture_subscription_order(
         self, info: Info, input: CaptureSubscriptionOrderInput
     ) -> SubscriptionOrderType:
-        return shown(await orders.capture(object_id(input.order_id, "input.orderId"), info.context.settings))
+        return shown(await settling.capture(object_id(input.order_id, "input.orderId"), info.context.settings))
 
     @field(
         Permission.SUBSCRIPTION_MANAGE,
@@ -240,5 +240,5 @@ class SubscriptionMutation(Resolver):
         without_plan=True,
     )
     async def cancel_subscription(self, info: Info, input: CancelSubscriptionInput) -> ClinicSubscriptionType:
-        await orders.cancel(input.reason, info.context.settings)
+        await settling.cancel(input.reason, info.context.settings)
         return shown(await usage.status())

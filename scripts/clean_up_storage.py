@@ -12,7 +12,7 @@ from typing import Annotated, Any
 
 import typer
 
-from app.errors import NotFound
+from app.services.clinics import clinic_named
 from app.services.documents.orphans import CleanUp, clean_up
 from app.services.documents.recount import Recount, recount
 from app.tenancy.crossing import tenant_scope
@@ -47,10 +47,9 @@ def main(
 
 
 async def _clinics(subdomain: str | None) -> list[Tenant]:
-    only = {"subdomain": subdomain.strip().lower()} if subdomain else {"deletion_started_at": None}
-    found = await Tenant.find(only).sort("subdomain").to_list()
-    if subdomain and not found:
-        raise NotFound(f"There is no clinic {subdomain}.")
+    if subdomain:
+        return [await clinic_named(subdomain)]
+    found: list[Tenant] = await Tenant.find({"deletion_started_at": None}).sort("subdomain").to_list()
     return found
 
 

@@ -17,8 +17,9 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn
 from rich.table import Table
 
 from app.config import Settings
+from app.services.clinics import clinic_named
 from app.services.deletion import SETTLE, Deleted, Stage, Watch, delete_tenant
-from app.services.deletion_plan import Plan, clinic_to_delete, plan_deletion
+from app.services.deletion_plan import Plan, plan_deletion
 from app.services.moving.folders import Lock
 from app.services.tenant_export import sole
 from models import Tenant
@@ -62,7 +63,7 @@ def _exports(settings: Settings) -> Path:
 
 
 async def _plan(subdomain: str) -> Plan:
-    return await plan_deletion(await clinic_to_delete(subdomain))
+    return await plan_deletion(await clinic_named(subdomain))
 
 
 def _show(plan: Plan) -> None:
@@ -72,9 +73,13 @@ def _show(plan: Plan) -> None:
     table.add_column("Goes", justify="right", footer=str(sum(plan.gone.values()) + 1))
     table.add_column("Stays for others", justify="right", footer=str(sum(plan.shared_stay.values()) + plan.people_stay))
     stays = {**plan.shared_stay, "users": plan.people_stay}
-    for name, count in sorted({**plan.gone, "tenants": 1}.items()):
+    rows = sorted({**plan.gone, "tenants": 1}.items())
+    there = [(name, count) for name, count in rows if count or stays.get(name)]
+    for name, count in there:
         table.add_row(name, str(count), str(stays.get(name, "")))
     console.print(table)
+    if empty := len(rows) - len(there):
+        console.print(f"{empty} other collections hold nothing of it.")
     if tenant.deletion_started_at is not None:
         console.print(f"Its deletion began on {tenant.deletion_started_at:%Y-%m-%d %H:%M} UTC and has not ended.")
 

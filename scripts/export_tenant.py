@@ -14,7 +14,7 @@ from rich.console import Console
 from rich.progress import Progress, TextColumn
 
 from app.errors import InvalidState
-from app.services.deletion_plan import clinic_to_delete
+from app.services.clinics import clinic_named
 from app.services.moving.folders import MANIFEST, Lock
 from app.services.tenant_export import export_tenant
 from scripts.export_locks import PassphraseFile, Plain, lock_for
@@ -46,7 +46,7 @@ def main(
 
 
 def _export(ready: Backend, subdomain: str, exports: Path, lock: Lock | None) -> Path:
-    clinic = ready.run(clinic_to_delete(subdomain))
+    clinic = ready.run(clinic_named(subdomain))
     if clinic.deletion_started_at is not None:  # what is left of it would pass for the export that deleting keeps
         raise InvalidState(f"{subdomain} is being deleted: scripts.delete_tenant finishes that, and exports it first.")
     console = Console(stderr=True)

@@ -21,8 +21,8 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from app.errors import InvalidState
+from app.services.clinics import clinic_named
 from app.services.csv_export import lines
-from app.services.deletion_plan import clinic_to_delete
 from app.services.patient_import.columns import read_mapping
 from app.services.patient_import.importing import Duplicates, Tally, Watch, check_file, import_file
 from app.services.patient_import.reading import Source, open_source
@@ -77,7 +77,7 @@ def main(
     settings = settings_or_stop(as_json=as_json)
     problems = Report(report or file.with_name(f"{file.name}.problems.csv"))
     with explained(as_json=as_json, flags=FLAGS), backend(settings) as ready:
-        tenant = ready.run(clinic_to_delete(clinic.strip().lower()))
+        tenant = ready.run(clinic_named(clinic.strip().lower()))
         if tenant.deletion_started_at is not None:
             raise InvalidState(f"{tenant.subdomain} is being deleted.")
         source = open_source(file, dict(read_mapping(mapping or [])))

@@ -17,6 +17,7 @@ from rich.progress import Progress, TextColumn
 from app.services.moving.folders import Reader, open_export
 from app.services.moving.restoring import Imported, import_tenant
 from app.services.tenant_export import sole
+from models.tenant import PlacementKind
 from scripts.export_locks import given_passphrase
 from scripts.runtime import Backend, backend, clinic_url, explained, settings_or_stop
 
@@ -38,6 +39,10 @@ def main(
         str | None, typer.Option(metavar="HEX", help="Refuse any other export than the one with this fingerprint.")
     ] = None,
     check: Annotated[bool, typer.Option("--check", help="Only see whether the export is whole and unchanged.")] = False,
+    placement: Annotated[
+        PlacementKind | None,
+        typer.Option(help="Where its data is to be: the shared database, or one of its own.", show_default="shared"),
+    ] = None,
     suspended: Annotated[bool, typer.Option("--suspended", help="Leave the clinic suspended at the end.")] = False,
 ) -> None:
     """Import one clinic from an export."""
@@ -50,11 +55,13 @@ def main(
                 typer.echo(f"The export of {export.manifest['tenant']['subdomain']} is whole: {export.fingerprint}")
                 return
             with sole(settings.data_dir / "imports", export.fingerprint):
-                done = _import(ready, export, subdomain, active=not suspended)
+                done = _import(ready, export, subdomain, placement, active=not suspended)
     _tell(done, clinic_url(settings, done.tenant.subdomain))
 
 
-def _import(ready: Backend, export: Reader, subdomain: str | None, *, active: bool) -> Imported:
+def _import(
+    ready: Backend, export: Reader, subdomain: str | None, placement: PlacementKind | None, *, active: bool
+) -> Imported:
     console = Console(stderr=True)
     with Progress(TextColumn("{task.description}: {task.completed} documents"), console=console) as progress:
         bar = progress.add_task("Importing", total=None)
@@ -62,6 +69,7 @@ def _import(ready: Backend, export: Reader, subdomain: str | None, *, active: bo
             export,
             actor=f"command:{getpass.getuser()}",
             subdomain=subdomain.strip().lower() if subdomain else None,
+            placement=placement,
             active=active,
             report=lambda _, count: progress.advance(bar, count),
         )
@@ -71,6 +79,8 @@ def _import(ready: Backend, export: Reader, subdomain: str | None, *, active: bo
 def _tell(done: Imported, url: str) -> None:
     typer.echo(f"{done.tenant.name} is there: {sum(done.documents.values())} documents, {done.files} files. {url}")
     typer.echo(f"Its status is {done.tenant.status.value}. People: {done.known_people} known, {done.new_people} new.")
+    if done.tenant.placement.database is not None:
+        typer.echo(f"Its data is in a database of its own, {done.tenant.placement.database}.")
     if done.new_people:
         typer.echo("New people have no password: each asks for one on the sign-in page (requestPasswordReset).")
     if not done.ids_kept:

@@ -7,15 +7,18 @@ database could not be brought there (or, with --dry-run, is not there), 2 the co
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from dataclasses import asdict
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
 from app.db.migrations.running import PARALLEL, SHARED, SiteReport, failed_of, migrate
-from app.errors import ValidationFailed
+from app.errors import FieldError, ValidationFailed
+from app.services.clinics import unknown
+from models import Tenant
 from scripts.runtime import Backend, backend, explained, settings_or_stop, stop
 
 cli = typer.Typer(add_completion=False)
@@ -37,14 +40,32 @@ def main(
     """Bring every database up to date: numbered steps, then collections, indexes and validators."""
     settings = settings_or_stop(as_json=as_json)
     with explained(as_json=as_json), backend(settings, with_schema=False) as ready:
-        reports = _with_progress(ready, only or [], parallel, dry_run=dry_run, quiet=as_json)
-    unknown = sorted({*(only or ())} - {one.site for one in reports})
-    if unknown:
-        wrong = ValidationFailed.at("only", f"no database goes by {', '.join(unknown)}")
-        stop(wrong, code=2, as_json=as_json, flags=FLAGS)
+        named = [name.strip().lower() for name in only or ()]
+        if wrong := ready.run(_without_a_database(named)):
+            stop(ValidationFailed(fields=wrong), code=2, as_json=as_json, flags=FLAGS)
+        reports = _with_progress(ready, named, parallel, dry_run=dry_run, quiet=as_json)
     typer.echo(json.dumps([asdict(one) for one in reports]) if as_json else _readable(reports, dry_run=dry_run))
     if failed_of(reports) or (dry_run and any(one.is_behind for one in reports)):
         raise typer.Exit(1)
+
+
+async def _without_a_database(names: list[str]) -> list[FieldError]:
+    """What is wrong with names by which no database goes."""
+    columns = {"subdomain": 1, "placement.database": 1, "move.target.database": 1}
+    rows = {row["subdomain"]: row for row in await Tenant.rows({"subdomain": {"$in": names}}, projection=columns)}
+    wrong = []
+    for name in (name for name in names if name != SHARED):
+        if name not in rows:
+            wrong.append(unknown(name).message)
+        elif not _has_its_own(rows[name]):
+            wrong.append(f"{name} is in the shared database with others, which goes by the name {SHARED}.")
+    return [FieldError("only", one) for one in wrong]
+
+
+def _has_its_own(row: Mapping[str, Any]) -> bool:
+    """Whether a clinic has a database of its own, or is on its way into one."""
+    places = (row.get("placement"), (row.get("move") or {}).get("target"))
+    return any((place or {}).get("database") for place in places)
 
 
 def _with_progress(ready: Backend, only: list[str], parallel: int, *, dry_run: bool, quiet: bool) -> list[SiteReport]:

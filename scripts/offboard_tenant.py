@@ -14,8 +14,8 @@ from typing import Annotated, Any
 import typer
 
 from app.services import offboarding
+from app.services.clinics import clinic_named
 from app.services.deletion import SETTLE
-from app.services.deletion_plan import clinic_to_delete
 from app.services.offboarding import USUAL_DAYS, Done, Exports
 from models import Tenant
 from scripts.export_locks import PassphraseFile, Plain, lock_for
@@ -42,7 +42,7 @@ def schedule(
     """Suspend a clinic at once, and have it deleted in some days."""
     settings = settings_or_stop()
     with explained(flags=FLAGS), backend(settings, with_schema=False) as ready:
-        tenant = ready.run(clinic_to_delete(subdomain))
+        tenant = ready.run(clinic_named(subdomain))
         done = ready.run(offboarding.schedule(tenant.key, tenant.version, reason, days))
     assert done.offboarding is not None  # noqa: S101 - it was just scheduled
     typer.echo(
@@ -56,7 +56,7 @@ def cancel(subdomain: Subdomain, reason: Reason) -> None:
     """Keep a clinic that was to be deleted."""
     settings = settings_or_stop()
     with explained(flags=FLAGS), backend(settings, with_schema=False) as ready:
-        tenant = ready.run(clinic_to_delete(subdomain))
+        tenant = ready.run(clinic_named(subdomain))
         done = ready.run(offboarding.cancel(tenant.key, tenant.version, reason))
     typer.echo(f"{subdomain} is kept; its status is {done.status.value}.")
 
@@ -96,7 +96,7 @@ def run_due(
     settle: Settle = SECONDS,
     as_json: AsJson = False,
 ) -> None:
-    """Write out the clinics that wait for it, and delete those whose days are over."""
+    """Write out the clinics that wait for it, delete those whose days are over, and finish deletions that broke off."""
     settings = settings_or_stop(as_json=as_json)
     with explained(as_json=as_json, flags=FLAGS):
         lock_for(settings, passphrase_file, plain=plain)

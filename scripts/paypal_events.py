@@ -15,6 +15,7 @@ from models.subscription import EventState
 from scripts.runtime import backend, explained, settings_or_stop
 
 cli = typer.Typer(add_completion=False, no_args_is_help=True)
+BY_COMMAND = "replayed by the command scripts.paypal_events"
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
 
@@ -44,7 +45,7 @@ def handle_anew(
     if (event is None) is not every:
         raise typer.BadParameter("name one event, or say --all")
     with explained(as_json=as_json), backend(settings_or_stop(as_json=as_json)) as ready:
-        count = ready.run(replay(event))
+        count = ready.run(replay(event, BY_COMMAND))
     typer.echo(json.dumps({"replayed": count}) if as_json else f"{count} will be handled anew")
 
 

@@ -16,11 +16,13 @@ import typer
 from rich.console import Console
 from rich.progress import MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
-from app.errors import AppError, NotFound, Unavailable
+from app.errors import AppError, Unavailable
 from app.integrations.kms import KeyRefused
-from app.services.key_rotation import SETTLE, Report, Row, Sealing, begin, finish, live_keys, rewrap, seal_all, settle
+from app.services.clinics import clinic_to_change
+from app.services.key_rotation import SETTLE, Row, Sealing, begin, finish, live_keys, rewrap, seal_all, settle
 from app.services.second_factors import apps_under_former_keys, rewrap_app
 from app.services.tenant_keys import TenantKeys
+from app.services.watching import Report
 from models import Tenant
 from models.values import now
 from scripts.runtime import backend, explained, settings_or_stop, stop
@@ -67,10 +69,9 @@ def _keys_explained() -> Iterator[None]:
 
 async def _tenants(clinic: str | None) -> list[Tenant]:
     """Those that are not being deleted."""
-    asked = {"deletion_started_at": None} | ({"subdomain": clinic} if clinic is not None else {})
-    found = await Tenant.find(asked).sort("subdomain").to_list()
-    if clinic is not None and not found:
-        raise NotFound(f"There is no clinic {clinic}.")
+    if clinic is not None:
+        return [await clinic_to_change(clinic)]
+    found: list[Tenant] = await Tenant.find({"deletion_started_at": None}).sort("subdomain").to_list()
     return found
 
 

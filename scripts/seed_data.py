@@ -11,7 +11,7 @@ import typer
 
 from app.config import Settings
 from app.errors import InvalidState
-from app.services.admins import clinic_to_change
+from app.services.clinics import clinic_to_change
 from app.services.demo.plans import PASSWORD
 from app.services.demo.seeding import Seeded, seed_clinic, seed_two_clinics
 from scripts.demo import DemoSummary, SignIn
@@ -48,7 +48,7 @@ def main(
 ) -> None:
     """Make two demo clinics with staff, patients and appointments. What is there already stays as it is."""
     settings = settings_or_stop()
-    with explained(flags={"subdomain": "--tenant"}):
+    with explained():
         _refuse_in_production(settings)
         with backend(settings) as ready:
             demo = _summary(_seed(ready, tenant))

@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from app.services.admins import clinic_to_change
+from app.services.clinics import clinic_to_change
 from app.services.starter.adding import Add, add_to, clinics_in_use
 from scripts.runtime import backend, explained, settings_or_stop
 
@@ -19,7 +19,7 @@ OfClinic = Annotated[
 def add_everywhere(subdomain: str | None, add: Add, action: str, things: str) -> None:
     """Runs `add` at one clinic, or at each active one, and says how much was added to each."""
     settings = settings_or_stop()
-    with explained(flags={"subdomain": "--tenant"}), backend(settings) as ready:
+    with explained(), backend(settings) as ready:
         one = ready.run(clinic_to_change(subdomain)) if subdomain is not None else None
         clinics = [one] if one is not None else ready.run(clinics_in_use())
         for clinic in clinics:

@@ -12,7 +12,7 @@ from typing import Annotated, Any
 import typer
 
 from app.plans import PlanName
-from app.services.admins import clinic_to_change
+from app.services.clinics import clinic_to_change
 from app.services.subscription.course import Course
 from app.services.subscription.granting import LONGEST, grant, revoke, shown
 from scripts.runtime import backend, explained, settings_or_stop

@@ -13,8 +13,8 @@ import typer
 from bson import ObjectId
 from bson.errors import InvalidId
 
-from app.errors import ValidationFailed
 from app.services.audit_verification import Anchor, Verified, verify, verify_gone
+from app.services.clinics import clinic_named
 from models import Tenant
 from scripts.runtime import backend, explained, settings_or_stop
 
@@ -54,15 +54,12 @@ def main(
 
 def _verified(clinic: str | None, kept: Kept, *, as_json: bool) -> list[Verified]:
     settings = settings_or_stop(as_json=as_json)
-    with explained(as_json=as_json, flags={"clinic": "--clinic"}), backend(settings, with_schema=False) as ready:
+    with explained(as_json=as_json), backend(settings, with_schema=False) as ready:
         return ready.run(_all(clinic, kept))
 
 
 async def _all(clinic: str | None, kept: Kept) -> list[Verified]:
-    chosen = {"subdomain": clinic.strip().lower()} if clinic else {}
-    tenants = await Tenant.find(chosen).sort("subdomain").to_list()
-    if clinic and not tenants:
-        raise ValidationFailed.at("clinic", "no clinic has this subdomain")
+    tenants = [await clinic_named(clinic)] if clinic else await Tenant.find({}).sort("subdomain").to_list()
     found = []
     for tenant in tenants:
         known = kept.get(str(tenant.id))

@@ -7,35 +7,16 @@ from __future__ import annotations
 
 import asyncio
 import json
-import os
-import signal
 import sys
 from datetime import timedelta
 from typing import Any
 
 import httpx
-from pymongo.monitoring import CommandStartedEvent
 
 from app.main import create_app
 from app.services import lab_intake
-from app.tenancy.listener import TenantWall
+from tests.dying import die_before
 from tests.http.lab_support import ROUTE
-
-WRITES = frozenset({"insert", "update", "delete", "findAndModify", "commitTransaction"})
-
-
-def die_before(write: int) -> None:
-    left = write
-    started = TenantWall.started
-
-    def dying(wall: TenantWall, event: CommandStartedEvent) -> None:
-        nonlocal left
-        left -= event.command_name in WRITES
-        if left == 0:
-            os.kill(os.getpid(), signal.SIGKILL)
-        started(wall, event)
-
-    setattr(TenantWall, "started", dying)  # noqa: B010 - a method is replaced on purpose
 
 
 async def deliver(delivery: dict[str, Any]) -> None:

@@ -3,37 +3,25 @@
 
 from __future__ import annotations
 
-import os
-import signal
 import sys
 
 from pymongo.monitoring import CommandStartedEvent
 
-from app.tenancy.listener import TenantWall
 from scripts.move_tenant import cli
+from tests.dying import die_before
 
 WRITES = frozenset({"insert", "update", "delete", "findAndModify", "create", "dropDatabase"})
 
 
-def main() -> None:
-    which = sys.argv.pop(1)
-    left = int(which.removeprefix("t"))
-    started = TenantWall.started
+def is_write(event: CommandStartedEvent) -> bool:
+    return event.command_name in WRITES
 
-    def counts(event: CommandStartedEvent) -> bool:
-        steps_only = which.startswith("t")
-        return event.command_name in WRITES and (not steps_only or event.command.get(event.command_name) == "tenants")
 
-    def dying(wall: TenantWall, event: CommandStartedEvent) -> None:
-        nonlocal left
-        left -= counts(event)
-        if left == 0:
-            os.kill(os.getpid(), signal.SIGKILL)
-        started(wall, event)
-
-    setattr(TenantWall, "started", dying)  # noqa: B010 - a method is replaced on purpose
-    cli()
+def is_step(event: CommandStartedEvent) -> bool:
+    return is_write(event) and event.command.get(event.command_name) == "tenants"
 
 
 if __name__ == "__main__":
-    main()
+    which = sys.argv.pop(1)
+    die_before(int(which.removeprefix("t")), is_step if which.startswith("t") else is_write)
+    cli()

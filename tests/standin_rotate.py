@@ -2,34 +2,22 @@
 
 from __future__ import annotations
 
-import os
-import signal
 import sys
 
 from pymongo.monitoring import CommandStartedEvent
 
 from app.services import key_rotation
-from app.tenancy.listener import TenantWall
 from scripts.rotate_keys import cli
+from tests.dying import die_before
 
 WRITES = frozenset({"insert", "update", "delete", "findAndModify", "bulkWrite"})
 
 
-def main() -> None:
-    left = int(sys.argv.pop(1))
-    started = TenantWall.started
-
-    def dying(wall: TenantWall, event: CommandStartedEvent) -> None:
-        nonlocal left
-        left -= event.command_name in WRITES
-        if left == 0:
-            os.kill(os.getpid(), signal.SIGKILL)
-        started(wall, event)
-
-    setattr(TenantWall, "started", dying)  # noqa: B010 - a method is replaced on purpose
-    key_rotation.BATCH = 2
-    cli()
+def is_write(event: CommandStartedEvent) -> bool:
+    return event.command_name in WRITES
 
 
 if __name__ == "__main__":
-    main()
+    die_before(int(sys.argv.pop(1)), is_write)
+    key_rotation.BATCH = 2
+    cli()

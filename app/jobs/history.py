@@ -19,6 +19,8 @@ from models.values import now
 
 Row = dict[str, Any]
 _GOOD = (JobResult.DONE.value, JobResult.PARTLY.value)
+FAILING: Mapping[str, Any] = {"tries": {"$gt": 0}}
+"""Filter: clinics at which a job fails."""
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
@@ -72,26 +74,39 @@ async def failures(job: str | None = None) -> Sequence[Row]:
     """The clinics at which jobs (that one, or all) fail: `job, clinic_id, tries, error, failed_at, next_at`, those that
     were given up (no `next_at`) first."""
     shown = ("job", "clinic_id", "tries", "error", "failed_at", "next_at")
-    chosen = {"job": job} if job is not None else {}
-    return await JobPart.rows({"tries": {"$gt": 0}, **chosen}, projection=shown, sort=[("tries", -1)], limit=1_000)
+    return await JobPart.rows({**FAILING, **of_job(job)}, projection=shown, sort=[("tries", -1)], limit=1_000)
+
+
+def of_job(name: str | None) -> dict[str, Any]:
+    """Filter: what is of that job; of all jobs without a name."""
+    return {"job": name} if name is not None else {}
 
 
 async def standing() -> Sequence[Row]:
-    """Of each job: `job`, when it `ran` and `succeeded` (or None), `seconds` of the latest run, and at how many clinics
-    it is `failing` and was `given_up`."""
+    """Of each job, by name: `job`, when it `ran` and `succeeded` (or None), `seconds` of the `latest_run` (or None), at
+    how many clinics it is `failing` and was `given_up`."""
+    latest, failing = await latest_runs(), await _failing()
     found: list[Row] = []
-    for name, latest in (await latest_runs()).items():
+    for name, run in latest.items():
         good = await JobRun.rows({"job": name, "result": JobResult.DONE.value}, sort=[("started_at", -1)], limit=1)
-        failing = {"job": name, "tries": {"$gt": 0}}
-        ended = latest["ended_at"] if latest else None
+        ended = run["ended_at"] if run else None
+        none = {"failing": 0, "given_up": 0}
         found.append(
             {
                 "job": name,
-                "ran": latest["started_at"] if latest else None,
+                "latest_run": run,
+                "ran": run["started_at"] if run else None,
                 "succeeded": good[0]["started_at"] if good else None,
-                "seconds": (ended - latest["started_at"]).total_seconds() if latest and ended else None,
-                "failing": await JobPart.guarded().count_documents(failing),
-                "given_up": await JobPart.guarded().count_documents({**failing, "tries": {"$gte": MAX_TRIES}}),
+                "seconds": (ended - run["started_at"]).total_seconds() if run and ended else None,
+                **failing.get(name, none),
             }
         )
     return found
+
+
+async def _failing() -> Mapping[str, Row]:
+    """By job, at how many clinics it is `failing` and was `given_up`."""
+    given_up = {"$cond": [{"$gte": ["$tries", MAX_TRIES]}, 1, 0]}
+    counts = {"_id": "$job", "failing": {"$sum": 1}, "given_up": {"$sum": given_up}}
+    cursor = await JobPart.guarded().aggregate([{"$match": dict(FAILING)}, {"$group": counts}])
+    return {row.pop("_id"): row for row in await cursor.to_list()}

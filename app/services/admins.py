@@ -2,39 +2,20 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 from pymongo.asynchronous.client_session import AsyncClientSession
 from pymongo.errors import DuplicateKeyError
 
 from app.db.transactions import in_transaction
-from app.errors import Conflict, InvalidState, NotFound, ValidationFailed
+from app.errors import Conflict, InvalidState, NotFound
 from app.permissions import ADMIN
 from app.services.audit import record
 from app.services.memberships import one_at_a_time
-from app.services.onboarding import AdminForm, admin_profile, membership_of, person
+from app.services.onboarding import Added, AdminForm, admin_profile, known_person, membership_of, person
 from app.services.subscription.seats import take_seat
 from app.tenancy.crossing import tenant_scope
 from app.tenancy.scope import current_scope
 from models import Membership, Role, Staff, Tenant, User
-from models.user import MembershipStatus, UserStatus
-from models.values import email_key
-
-
-@dataclass(frozen=True, slots=True)
-class Added:
-    """`new_person` is False when somebody known became an admin."""
-
-    email: str
-    new_person: bool
-
-
-async def clinic_to_change(subdomain: str) -> Tenant:
-    """The clinic of that name, active or not. Raises VALIDATION_FAILED at `subdomain`."""
-    found = await Tenant.find_one({"subdomain": subdomain.strip().lower()})
-    if found is None or found.deletion_started_at is not None:
-        raise ValidationFailed.at("subdomain", "no clinic has this subdomain")
-    return found
+from models.user import MembershipStatus
 
 
 async def add_admin(tenant: Tenant, form: AdminForm) -> Added:
@@ -50,9 +31,7 @@ async def add_known_admin(tenant: Tenant, email: str) -> Added:
 
     Raises VALIDATION_FAILED at `admin.email` when nobody active has this address, or INVALID_STATE as above.
     """
-    user = await User.find_one({"email": email_key(email)})
-    if user is None or user.status is not UserStatus.ACTIVE:
-        raise ValidationFailed.at("admin.email", "belongs to nobody who can sign in")
+    user = await known_person(email)
     return await _add(tenant, user, user.name, None)
 
 

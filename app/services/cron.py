@@ -5,6 +5,8 @@ Work that is done clinic by clinic is called in the scope of each; see `jobs.Job
 
 from __future__ import annotations
 
+from datetime import timedelta
+
 from app.config import Settings
 from app.errors import Unavailable
 from app.services import audit, lab_sweeping
@@ -25,6 +27,8 @@ from app.tenancy.scope import current_scope
 __all__ = ["JOBS", "job"]
 
 FREQUENTLY = 5 * MINUTE
+INTERRUPTED = timedelta(hours=1)
+"""A deletion that began so long ago, and has not ended, is no longer at work on another machine."""
 
 
 def _batch(counts: Counts, *, full: bool) -> Counts | More:
@@ -46,6 +50,12 @@ async def _retry_lab_inbox(_: Settings) -> Counts | More:
 @job("purge-lab-inbox", "Drops the contents of laboratories' messages that were settled 90 days ago.", every=DAILY)
 async def _purge_lab_inbox(_: Settings) -> Counts:
     return await lab_sweeping.purge_contents()
+
+
+@job("mark-lab-results", "Notes of results from before that was kept whether a value is abnormal.", every=DAILY)
+async def _mark_lab_results(_: Settings) -> Counts | More:
+    done = await lab_sweeping.mark_abnormal()
+    return _batch({"marked": done}, full=done >= lab_sweeping.BATCH)
 
 
 @job("complete-erasures", "Erases what the law held of erased patients, once its time is over.", every=DAILY)
@@ -93,7 +103,7 @@ async def _recount_storage(_: Settings) -> Counts:
 
 @job(
     "offboard-clinics",
-    "Writes out clinics that are to be deleted, and deletes those whose grace is over.",
+    "Writes out clinics that are to be deleted, deletes those whose grace is over, and ends deletions that broke off.",
     per_clinic=False,
     every=DAILY,
 )
@@ -103,7 +113,7 @@ async def _offboard_clinics(settings: Settings) -> Counts:
             raise Unavailable("Set EXPORT_PASSPHRASE, or run `python -m scripts.offboard_tenant run-due`.")
         return Lock.fresh(settings.export_passphrase.get_secret_value())
 
-    done = await run_due(Exports(settings.data_dir / "exports", lock))
+    done = await run_due(Exports(settings.data_dir / "exports", lock), patience=INTERRUPTED)
     if done.failed:
         raise Unavailable("; ".join(f"{clinic}: {why}" for clinic, why in sorted(done.failed.items())))
     return {"exported": len(done.exported), "deleted": len(done.deleted)}

@@ -22,19 +22,21 @@ from pymongo.errors import DuplicateKeyError
 from app.errors import Conflict
 from app.services.audit_chain import drain as drain_audit
 from app.services.audit_remnants import keep_remnants
-from app.services.deletion_plan import any_of, clinic_to_delete, deleted_already, plan_deletion, without_another_hold
+from app.services.clinics import clinic_named, deleted_already
+from app.services.deletion_plan import any_of, plan_deletion, without_another_hold
 from app.services.documents.removal import count_files, delete_all
 from app.services.moving.folders import Lock
 from app.services.placement.leaving import purge_elsewhere
 from app.services.placement.provisioning import drop
+from app.services.platform_log import note_work
 from app.services.platform_places import platform_places
 from app.services.removal_notes import note_clinic
-from app.services.subscription import orders
-from app.services.tenant_export import Report, export_since, export_tenant
+from app.services.subscription import settling
+from app.services.tenant_export import export_since, export_tenant
 from app.services.tenant_traces import find_traces
+from app.services.watching import Report, Watching
 from app.tenancy.crossing import tenant_scope
-from app.tenancy.scope import scope_or_none
-from models import SHARED_DOCUMENTS, TENANT_DOCUMENTS, Membership, PlatformAudit, Tenant, Tombstone, User
+from models import SHARED_DOCUMENTS, TENANT_DOCUMENTS, Membership, Tenant, Tombstone, User
 from models.base import SharedDocument, TenantDocument
 from models.references import WhenGone
 from models.tenant import MoveStage, TenantStatus
@@ -59,12 +61,7 @@ class Stage(StrEnum):
     VERIFY = "Verifying that nothing is left"
 
 
-@dataclass(frozen=True, slots=True)
-class Watch:
-    """Whom to tell: of each stage as it begins, and in it of documents (collection, how many) dealt with."""
-
-    stage: Callable[[Stage], None] = lambda _: None
-    step: Report = lambda *_: None
+Watch = Watching[Stage]
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,21 +89,24 @@ async def delete_tenant(
     """Deletes the clinic, or goes on with a deletion that was interrupted.
 
     The clinic stops answering first, in every process. Then its data is exported into `exports` (None: not at all),
-    sealed by what `lock` makes, unless there is an export from `exported_since` on; purged once `settle` has passed,
-    looked for in everything that is stored, and last its own row goes. `only_if` must hold of the clinic's row when it
-    is closed. Raises `TracesLeft` when the look finds something, `NothingToDelete` when another process was faster, and
-    CONFLICT when `only_if` does not hold, or for a clinic from which PayPal would go on taking money.
+    sealed by what `lock` makes, unless there is an export from `exported_since` on or an earlier run made one
+    elsewhere; purged once `settle` has passed, looked for in everything that is stored, and last its own row goes.
+    `only_if` must hold of the clinic's row when it is closed. Raises `TracesLeft` when the look finds something,
+    `NoSuchClinic` when another process was faster, and CONFLICT when `only_if` does not hold, or for a clinic from
+    which PayPal would go on taking money.
     """
     tell = watch or Watch()
     if tenant.deletion_started_at is None:
         await require_no_agreement(tenant)
-    tenant = await _close(tenant, only_if or {})
-    await _audit(tenant, actor, "tenant.delete.start", f"deleting the clinic {tenant.subdomain}")
+    tenant = await _close(tenant, only_if or {}, unexported=exports is None)
+    await note_work(actor, "tenant.delete.start", f"deleting the clinic {tenant.subdomain}", tenant.key)
     since = tenant.deletion_started_at or now()
     export = export_since(tenant, exports, exported_since or since) if exports is not None else None
-    if exports is not None and export is None:
+    if exports is not None and export is None and tenant.deletion_exported_at is None:
         tell.stage(Stage.EXPORT)
         export = await export_tenant(tenant, exports, lock=lock(), report=tell.step)
+    if export is not None:
+        await Tenant.guarded().update_one({"_id": tenant.key}, {"$set": {"deletion_exported_at": now()}})
     if (wait := (since + settle - now()).total_seconds()) > 0:
         tell.stage(Stage.WAIT)
         await asyncio.sleep(wait)
@@ -121,16 +121,18 @@ async def delete_tenant(
 async def require_no_agreement(tenant: Tenant) -> None:
     """Raises CONFLICT for a clinic from which PayPal would go on taking money."""
     async with tenant_scope(tenant):
-        if await orders.running():
+        if await settling.running():
             raise Conflict(
                 f"PayPal takes payments of {tenant.subdomain} by an agreement. "
                 "End that first, by cancelSubscription or at PayPal."
             )
 
 
-async def _close(tenant: Tenant, only_if: Mapping[str, Any]) -> Tenant:
-    """Suspends the clinic for good and notes, once, what it held. Raises CONFLICT while it is being moved, and when
-    `only_if` does not hold of it."""
+async def _close(tenant: Tenant, only_if: Mapping[str, Any], *, unexported: bool) -> Tenant:
+    """Suspends the clinic for good, and notes what it held, once, and whether it is deleted without an export.
+
+    Raises CONFLICT while it is being moved, and when `only_if` does not hold of it.
+    """
     closed = await Tenant.guarded().update_one(
         {"_id": tenant.key, "move.stage": {"$in": [None, MoveStage.KEPT.value]}, **only_if},
         [
@@ -138,6 +140,7 @@ async def _close(tenant: Tenant, only_if: Mapping[str, Any]) -> Tenant:
                 "$set": {
                     "status": TenantStatus.SUSPENDED.value,
                     "deletion_started_at": {"$ifNull": ["$deletion_started_at", now()]},
+                    "deletion_unexported": unexported,
                     "updated_at": now(),
                     "version": {"$add": ["$version", 1]},
                 }
@@ -153,7 +156,7 @@ async def _close(tenant: Tenant, only_if: Mapping[str, Any]) -> Tenant:
     await Tenant.guarded().update_one(
         {"_id": tenant.key, "deletion_counts": {"$in": [None, {}]}}, {"$set": {"deletion_counts": counts}}
     )
-    return await clinic_to_delete(tenant.subdomain)
+    return await clinic_named(tenant.subdomain)
 
 
 async def _purge_until_nothing_is_left(tenant: Tenant, tell: Watch) -> None:
@@ -234,19 +237,7 @@ async def _bury(tenant: Tenant, actor: str) -> Tombstone:
     )
     with suppress(DuplicateKeyError):  # an earlier run came as far as this
         await tombstone.insert()
-    await _audit(tenant, actor, "tenant.delete.end", f"deleted the clinic {tenant.subdomain}")
+    await note_work(actor, "tenant.delete.end", f"deleted the clinic {tenant.subdomain}", tenant.key)
     if not (await Tenant.guarded().delete_one({"_id": tenant.key})).deleted_count:
         raise deleted_already(tenant.subdomain)
     return tombstone
-
-
-async def _audit(tenant: Tenant, actor: str, action: str, reason: str) -> None:
-    scope = scope_or_none()
-    await PlatformAudit(
-        actor=actor,
-        action=action,
-        reason=reason,
-        tenant=tenant.key,
-        request_id=scope.request_id if scope else "command",
-        address=scope.address if scope else "",
-    ).insert()

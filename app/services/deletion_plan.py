@@ -9,17 +9,12 @@ from typing import Any
 import pymongo
 from bson import ObjectId
 
-from app.errors import NotFound
 from app.services.placement.provisioning import database_of
 from app.services.platform_places import platform_places
 from app.tenancy.crossing import system_scope, tenant_scope
 from app.tenancy.kinds import SHARED_FIELD
-from models import SHARED_DOCUMENTS, TENANT_DOCUMENTS, Membership, Tenant, Tombstone, User
+from models import SHARED_DOCUMENTS, TENANT_DOCUMENTS, Membership, Tenant, User
 from models.references import WhenGone
-
-
-class NothingToDelete(NotFound):
-    """There is no such clinic. The text says whether there was one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,21 +32,6 @@ class Plan:
     @property
     def total(self) -> int:
         return sum(self.gone.values()) + sum(self.shared_stay.values())
-
-
-async def clinic_to_delete(subdomain: str) -> Tenant:
-    """The clinic, whatever its status. Raises `NothingToDelete`."""
-    tenant: Tenant | None = await Tenant.find_one({"subdomain": subdomain})
-    if tenant is not None:
-        return tenant
-    if await Tombstone.guarded().find_one({"subdomain": subdomain}, {"_id": 1}) is not None:
-        raise deleted_already(subdomain)
-    raise NothingToDelete(f"There is no clinic {subdomain}.")
-
-
-def deleted_already(subdomain: str) -> NothingToDelete:
-    """The failure for a clinic that has gone for good."""
-    return NothingToDelete(f"{subdomain} was deleted already; its name stays reserved.")
 
 
 async def plan_deletion(tenant: Tenant) -> Plan:

@@ -7,7 +7,7 @@ step can be repeated: a run that was killed is finished by running it again.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import Any
@@ -20,6 +20,7 @@ from pymongo.asynchronous.collection import AsyncCollection
 from app.errors import Conflict
 from app.services.placement.provisioning import database_of
 from app.services.tenant_keys import KEPT_SECONDS, TenantKeys, place_of
+from app.services.watching import Report
 from app.tenancy.crossing import system_scope
 from app.tenancy.keyring import Keyring
 from app.tenancy.scope import Database
@@ -39,8 +40,6 @@ from models.tenant import MoveStage
 from models.tenant_key import KeyState
 
 Row = dict[str, Any]
-Report = Callable[[str, int], None]
-"""Told of a collection and how many of its documents have just been read."""
 
 BATCH = 500
 PASSES = 20

@@ -11,7 +11,7 @@ from app.db.transactions import in_transaction
 from app.errors import Conflict, InvalidState, NotFound
 from app.services.audit import record
 from app.services.care.lab_orders import follow, order_of
-from app.services.changes import another_version, build, storable
+from app.services.changes import Row, another_version, build, storable
 from app.tenancy.scope import current_scope
 from models import LabMessage, LabResult
 from models.lab import NEXT, LabResultStatus, LabStep, QuarantineReason
@@ -40,7 +40,8 @@ async def file_report(
     came at this very moment: then try again.
     """
     made = _result(message, patient_id)
-    made.lab_order_id = await _order_for(made, by_hand=by_hand, session=session)
+    if (order := await _order_for(made, by_hand=by_hand, session=session)) is not None:
+        made.lab_order_id, made.doctor_id = order["_id"], order["doctor_id"]
     sample = {"connection_id": made.connection_id, "accession": made.accession}
     known = await LabResult.find(sample, session=session).to_list()
     same = next((one for one in known if one.report_version == made.report_version), None)
@@ -62,11 +63,11 @@ async def file_report(
     return made
 
 
-async def _order_for(made: LabResult, *, by_hand: bool, session: AsyncClientSession) -> Any:
+async def _order_for(made: LabResult, *, by_hand: bool, session: AsyncClientSession) -> Row | None:
     """The clinic's order that a result names, if it is one. Raises `Refused` when it is another patient's."""
     found = await order_of(made.order_number, session)
     if found is None or found["patient_id"] == made.patient_id:
-        return found and found["_id"]
+        return found
     if by_hand:
         return None
     raise Refused(QuarantineReason.ORDER_DIFFERS)

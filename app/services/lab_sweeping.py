@@ -6,10 +6,12 @@ from collections import Counter
 from collections.abc import Mapping
 from datetime import timedelta
 
+from pymongo import UpdateOne
+
 from app.services.inbox import WAITING, due
 from app.services.lab_intake import handle
 from app.tenancy.crossing import tenant_scope
-from models import LabDelivery, LabMessage, Tenant
+from models import LabDelivery, LabMessage, LabResult, Tenant
 from models.lab import MessageStatus
 from models.values import now
 
@@ -42,6 +44,18 @@ async def purge_contents() -> Mapping[str, int]:
         {"$unset": {"report": ""}},
     )
     return {"purged": gone.modified_count} if gone.modified_count else {}
+
+
+async def mark_abnormal() -> int:
+    """Has results of the clinic in scope that do not say whether a value is abnormal say it, `BATCH` at most; how many.
+
+    They were stored before that was kept, and the values are sealed: no step of a migration can read them.
+    """
+    found = await LabResult.find({"abnormal": None}).limit(BATCH).to_list()
+    changes = [UpdateOne({"_id": one.id, "abnormal": None}, {"$set": {"abnormal": one.abnormal}}) for one in found]
+    if changes:
+        await LabResult.guarded().bulk_write(changes, ordered=False)
+    return len(changes)
 
 
 async def sweep() -> Mapping[str, int]:

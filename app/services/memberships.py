@@ -236,3 +236,12 @@ async def require_grantable(role: Role, session: AsyncClientSession | None) -> N
     given = frozenset[Permission]().union(*(document.rights() for document in documents))
     if not given <= current_scope().signed_in.permissions:
         raise Forbidden("This role permits more than yours.")
+
+
+async def staff_with(role_id: ObjectId) -> list[ObjectId]:
+    """The profiles at the clinic in scope of those who have access by that role, also when it is taken away for the
+    time being."""
+    asked = {"clinic_id": current_scope().tenant_id, "role_id": role_id}
+    there = {"status": {"$ne": MembershipStatus.REMOVED.value}, "staff_id": {"$ne": None}}
+    rows = await Membership.rows({**asked, **there}, projection={"staff_id": 1})
+    return [row["staff_id"] for row in rows]

@@ -2,27 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 from pymongo.asynchronous.client_session import AsyncClientSession
 
-from app.errors import ValidationFailed
 from app.permissions import PlatformRole
-from app.services.onboarding import AdminForm, person
+from app.services.onboarding import Added, AdminForm, known_person, person
 from app.services.operators import make_operator
 from models import User
-from models.user import UserStatus
-from models.values import email_key
 
 REASON = "by a command on the server"
-
-
-@dataclass(frozen=True, slots=True)
-class Added:
-    """`new_person` is False when somebody known became an operator."""
-
-    email: str
-    new_person: bool
 
 
 async def add_operator(form: AdminForm, role: PlatformRole) -> Added:
@@ -42,8 +29,6 @@ async def add_operator(form: AdminForm, role: PlatformRole) -> Added:
 
 async def add_known_operator(email: str, role: PlatformRole) -> Added:
     """Makes a known person an operator without their password, which stays as it is. Raises as above."""
-    user = await User.find_one({"email": email_key(email)})
-    if user is None or user.status is not UserStatus.ACTIVE:
-        raise ValidationFailed.at("admin.email", "belongs to nobody who can sign in")
+    user = await known_person(email)
     await make_operator(user, role, REASON)
     return Added(user.email, False)

@@ -18,12 +18,12 @@ from app.errors import InvalidState, NotFound, Unavailable, ValidationFailed
 from app.services.changes import another_version, storable
 from app.services.deletion import SETTLE, Watch, delete_tenant, require_no_agreement
 from app.services.moving.folders import Lock
-from app.services.platform_log import COMMAND, note_act, reason_of
+from app.services.platform_log import COMMAND, note_act, note_work, reason_of
 from app.services.tenant_export import DeletionInProgress, export_since, export_tenant, sole
 from app.services.tenants_admin import require_at_rest
 from app.tenancy.crossing import tenant_scope
 from app.tenancy.scope import current_scope
-from models import AuditEntry, PlatformAudit, Tenant
+from models import AuditEntry, Tenant
 from models.tenant import Offboarding, TenantStatus
 from models.values import now
 
@@ -129,8 +129,15 @@ async def leaving() -> list[Tenant]:
 # --- what is due --------------------------------------------------------------------------------------------------
 
 
-async def run_due(exports: Exports, *, settle: timedelta = SETTLE, watch: Watch | None = None) -> Done:
-    """Writes out the clinics that wait for it, and deletes those whose grace is over, one after another.
+async def run_due(
+    exports: Exports,
+    *,
+    settle: timedelta = SETTLE,
+    watch: Watch | None = None,
+    patience: timedelta = timedelta(0),
+) -> Done:
+    """Writes out the clinics that wait for it, and deletes those whose grace is over, one after another; goes on with
+    deletions that were begun by a command longer than `patience` ago.
 
     Whatever breaks one stays with it. What is interrupted is finished by the next run.
     """
@@ -138,7 +145,7 @@ async def run_due(exports: Exports, *, settle: timedelta = SETTLE, watch: Watch 
     for tenant in await leaving():
         try:
             with sole(exports.folder, tenant.subdomain):
-                await _one(tenant, exports, settle, watch, done)
+                await _one(tenant, exports, settle, watch, patience, done)
         except DeletionInProgress:
             continue
         except Exception as error:
@@ -147,14 +154,14 @@ async def run_due(exports: Exports, *, settle: timedelta = SETTLE, watch: Watch 
     return done
 
 
-async def _one(tenant: Tenant, exports: Exports, settle: timedelta, watch: Watch | None, done: Done) -> None:
-    plan = tenant.offboarding
-    if plan is None:  # somebody deletes it by the command, and was interrupted
-        return
-    if plan.exported_at is None and plan.scheduled_at + settle <= now() and tenant.deletion_started_at is None:
+async def _one(
+    tenant: Tenant, exports: Exports, settle: timedelta, watch: Watch | None, patience: timedelta, done: Done
+) -> None:
+    plan, began = tenant.offboarding, tenant.deletion_started_at
+    if plan is not None and plan.exported_at is None and plan.scheduled_at + settle <= now() and began is None:
         await _write_out(tenant, plan, exports)
         done.exported.append(tenant.subdomain)
-    if plan.due_at > now():
+    if not _is_due(tenant, patience):
         return
     await require_right_to_purge(tenant)
     fresh = await Tenant.get(tenant.key)
@@ -162,30 +169,31 @@ async def _one(tenant: Tenant, exports: Exports, settle: timedelta, watch: Watch
         return  # it was called off, or another process was faster
     await delete_tenant(
         fresh,
-        actor=plan.requested_by,
-        exports=exports.folder,
+        actor=plan.requested_by if plan is not None else _who(),
+        exports=None if fresh.deletion_unexported else exports.folder,
         lock=exports.lock,
-        exported_since=plan.scheduled_at,
-        only_if={"offboarding.due_at": plan.due_at},
+        exported_since=plan.scheduled_at if plan is not None else None,
+        only_if={"offboarding.due_at": plan.due_at} if plan is not None else None,
         settle=settle,
         watch=watch,
     )
     done.deleted.append(tenant.subdomain)
 
 
+def _is_due(tenant: Tenant, patience: timedelta) -> bool:
+    """Whether its grace is over; or, where the command deletes it at once, whether that was interrupted."""
+    if tenant.offboarding is not None:
+        return tenant.offboarding.due_at <= now()
+    began = tenant.deletion_started_at
+    return began is not None and began + patience <= now()
+
+
 async def _write_out(tenant: Tenant, plan: Offboarding, exports: Exports) -> None:
     folder = export_since(tenant, exports.folder, plan.scheduled_at)
     if folder is None:
         folder = await export_tenant(tenant, exports.folder, lock=exports.lock())
-    scope = current_scope()
-    await PlatformAudit(
-        actor=plan.requested_by,
-        action="tenant.offboard.export",
-        reason=f"written out as {folder.name}",
-        tenant=tenant.key,
-        request_id=scope.request_id,
-        address=scope.address,
-    ).insert()
+    said = f"written out as {folder.name}"
+    await note_work(plan.requested_by, "tenant.offboard.export", said, tenant.key)
     plan.exported_at = now()
     await Tenant.guarded().update_one(
         {"_id": tenant.key, "offboarding.scheduled_at": plan.scheduled_at},

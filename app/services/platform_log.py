@@ -11,7 +11,7 @@ from pymongo.asynchronous.client_session import AsyncClientSession
 
 from app.services.changes import checked
 from app.services.log_filters import filtered
-from app.tenancy.scope import current_scope
+from app.tenancy.scope import current_scope, scope_or_none
 from models import OperatorEntry, PlatformAudit
 
 COMMAND = "command"
@@ -43,6 +43,19 @@ async def note_act(
         request_id=scope.request_id,
         address=scope.address,
     ).insert(session=session)
+
+
+async def note_work(actor: str, action: str, reason: str, clinic_id: ObjectId) -> None:
+    """Notes a step of long work on a clinic, which no transaction spans. `actor` is whoever asked for it."""
+    scope = scope_or_none()
+    await PlatformAudit(
+        actor=actor,
+        action=action,
+        reason=reason,
+        tenant=clinic_id,
+        request_id=scope.request_id if scope else COMMAND,
+        address=scope.address if scope else "",
+    ).insert()
 
 
 def listed(

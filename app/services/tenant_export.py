@@ -6,7 +6,7 @@ from __future__ import annotations
 import fcntl
 import json
 import shutil
-from collections.abc import AsyncIterable, AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterable, AsyncIterator, Iterator
 from contextlib import contextmanager
 from datetime import datetime
 from pathlib import Path
@@ -19,6 +19,7 @@ from app.errors import Conflict
 from app.services.documents.removal import all_files
 from app.services.moving.folders import FILES, MANIFEST, Lock, Writer, sync_folder
 from app.services.platform_places import platform_places
+from app.services.watching import Report
 from app.tenancy.crossing import tenant_scope
 from models import SHARED_DOCUMENTS, TENANT_DOCUMENTS, AuditEntry, Membership, Tenant, User
 from models.base import GuardedDocument
@@ -26,8 +27,6 @@ from models.references import WhenGone
 from models.values import now
 
 Row = dict[str, Any]
-Report = Callable[[str, int], None]
-"""Told of a collection and how many of its documents have just been dealt with."""
 
 BATCH = 1_000
 _PARTIAL = ".partial"

@@ -74,6 +74,7 @@ MAY_SORT: Mapping[str, Mapping[str, str]] = {
         "status": "sorts one day's turns",
     },
     "quotes": ONE_OF_A_NUMBER,
+    "staff": {"roleId": "by name within a role: sorts those who have it"},
 }
 """List → argument → why what fits may be sorted."""
 

@@ -20,7 +20,8 @@ from pydantic import SecretStr
 from app.http.paypal_webhook import MAX_BODY_BYTES, PATH
 from app.integrations import paypal_signatures
 from app.services import inbox
-from app.services.subscription import events, orders
+from app.services.subscription import events, settling
+from app.services.subscription.truth import truth_of
 from app.tenancy.scope import Scope, open_scope
 from models import PaypalEvent
 from models.subscription import EventState
@@ -140,21 +141,20 @@ async def test_an_older_reading_does_not_overwrite_a_later_one(
     capture = (await till.payments(boss))[0]["transactionId"]
     [paid] = till.events("PAYMENT.CAPTURE.COMPLETED", capture)
     read, go_on = asyncio.Event(), asyncio.Event()
-    truth = orders._truth
 
     async def resting(row: Json, settings: Any) -> Any:
-        found = await truth(row, settings)
+        found = await truth_of(row, settings)
         if not read.is_set():
             read.set()
             await go_on.wait()
         return found
 
     await till.deliver(paid)
-    monkeypatch.setattr(orders, "_truth", resting)
-    monkeypatch.setattr(orders, "_turns", {})  # as two processes have it
+    monkeypatch.setattr(settling, "truth_of", resting)
+    monkeypatch.setattr(settling, "_turns", {})  # as two processes have it
     slow = asyncio.create_task(_handled(till, paid))
     await read.wait()
-    monkeypatch.setattr(orders, "_turns", {})
+    monkeypatch.setattr(settling, "_turns", {})
     till.paypal.ledger.refund(made["paypalId"])
     [refunded] = till.events("PAYMENT.CAPTURE.REFUNDED", capture)
     await till.deliver(refunded)
@@ -387,7 +387,7 @@ async def test_what_cannot_be_handled_now_is_tried_again_and_given_up_at_last(
     assert (row["status"], row["clinic_id"], row["error"]) == ("dead", clinic.tenant.key, "RuntimeError")
     with open_scope(Scope(request_id="test")):
         assert event.id in {one["_id"] for one in await events.listed([EventState.DEAD])}
-        assert await events.replay(event.id) == 1
+        assert await events.replay(event.id, "PayPal answers again") == 1
     await till.handle()
     assert (await till.status(boss))["status"] == "ACTIVE"
 

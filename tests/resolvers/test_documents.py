@@ -12,8 +12,8 @@ from bson import ObjectId
 
 from app.config import Settings
 from app.jobs.runs import run_job
+from app.services.clinics import clinic_named
 from app.services.deletion import delete_tenant
-from app.services.deletion_plan import clinic_to_delete
 from app.tenancy.crossing import tenant_scope
 from app.tenancy.scope import Scope, open_scope
 from models import ClinicDocument, DocumentContent, Erasure, StorageUsage
@@ -171,7 +171,7 @@ async def test_a_clinic_that_goes_takes_its_files_along_and_is_exported_with_the
     async with tenant_scope(clinic.ref):
         [content] = await DocumentContent.rows({"document_id": ObjectId(told["id"])})
 
-    tenant = await clinic_to_delete(clinic.tenant.subdomain)
+    tenant = await clinic_named(clinic.tenant.subdomain)
     with open_scope(Scope(request_id="test")):
         done = await delete_tenant(tenant, actor="tests", exports=tmp_path, settle=timedelta(0))
 

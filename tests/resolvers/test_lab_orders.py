@@ -6,7 +6,11 @@ import asyncio
 from typing import Any
 
 import pytest_asyncio
+from bson import ObjectId
 
+from app.services.lab_sweeping import mark_abnormal
+from app.tenancy.crossing import tenant_scope
+from models import LabResult
 from tests.fixtures.clinics import Answer, Client, Clinic, MakeClinic, Server
 from tests.http.lab_support import Body, Lab, connect, quarantined, report, results
 from tests.resolvers.care_calls import Row, only, started, step
@@ -181,3 +185,49 @@ async def test_orders_are_found_by_number_and_numbers_are_given_once(doctor: Cli
     assert len(set(numbers)) == 20
     found = only(await doctor.gql(LIST, filter={"number": numbers[3].lower()}))
     assert found["edges"] == [{"node": {"number": numbers[3]}}]
+
+
+BY = "query($filter: LabResultFilter) { labResults(filter: $filter) { edges { node { id abnormal doctor { id } } } } }"
+
+
+async def listed(client: Client, patient: Row, **filter: Any) -> list[Row]:
+    answer = await client.gql(BY, filter={"patientId": patient["id"], **filter})
+    return [edge["node"] for edge in answer.data["labResults"]["edges"]]
+
+
+async def test_results_are_listed_by_the_doctor_who_ordered_and_by_whether_a_value_is_abnormal(
+    doctor: Client, lab: Lab, clinic: Clinic
+) -> None:
+    """Entered at the clinic and delivered by a laboratory; without an order nobody ordered it."""
+    me, nurse, patient = str(clinic.staff["doctor"].id), str(clinic.staff["nurse"].id), await register(doctor)
+    entered = await ordered(doctor, patient)
+    odd = {**GLUCOSE, "flag": "CRITICAL_HIGH"}
+    await doctor.gql(RECORD, input={"labOrderId": entered["id"], "observations": [GLUCOSE, odd]})
+    await delivered(lab, patient, await ordered(doctor, patient))
+    await delivered(lab, patient, {"number": "elsewhere-9"})
+
+    abnormal, normal = await listed(doctor, patient, abnormal=True), await listed(doctor, patient, abnormal=False)
+
+    assert [(one["abnormal"], one["doctor"]) for one in abnormal] == [(True, {"id": me})]
+    assert sorted(str(one["doctor"]) for one in normal) == sorted([str({"id": me}), "None"])
+    mine = {one["id"] for one in (*abnormal, *normal) if one["doctor"]}
+    assert {one["id"] for one in await listed(doctor, patient, doctorId=me)} == mine
+    assert await listed(doctor, patient, doctorId=nurse) == []
+    assert await listed(doctor, patient, doctorId=me, abnormal=True) == abnormal
+
+
+async def test_a_result_from_before_is_listed_with_the_abnormal_ones_until_a_job_has_read_it(
+    doctor: Client, clinic: Clinic
+) -> None:
+    patient = await register(doctor)
+    order = await ordered(doctor, patient)
+    made = only(await doctor.gql(RECORD, input={"labOrderId": order["id"], "observations": [GLUCOSE]}))
+    async with tenant_scope(clinic.ref):
+        await LabResult.guarded().update_many({"patient_id": ObjectId(patient["id"])}, {"$unset": {"abnormal": ""}})
+    assert [one["id"] for one in await listed(doctor, patient, abnormal=True)] == [made["id"]]
+
+    async with tenant_scope(clinic.ref):
+        assert (await mark_abnormal(), await mark_abnormal()) == (1, 0)
+
+    assert await listed(doctor, patient, abnormal=True) == []
+    assert [one["id"] for one in await listed(doctor, patient, abnormal=False)] == [made["id"]]

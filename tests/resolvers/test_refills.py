@@ -90,3 +90,18 @@ async def test_a_draft_has_no_refills(doctor: Client, clinic_a: Clinic) -> None:
     key = await medicine(clinic_a, "Metformin", "A10BA02")
     draft = await prescribed(doctor, (await register(doctor))["id"], item(key, refills=1))
     assert (await ask(doctor, draft)).codes == ["INVALID_STATE"]
+
+
+async def test_requests_are_listed_for_the_doctor_whose_prescription_it_is(
+    signed_in: SignedIn, doctor: Client, clinic_a: Clinic, prescription: Row
+) -> None:
+    admin = await signed_in(clinic_a, "admin")
+    made = only(await ask(admin, prescription))
+    mine, others = str(clinic_a.staff["doctor"].id), str(clinic_a.staff["nurse"].id)
+
+    listed = only(await doctor.gql(LIST, filter={"doctorId": mine}))["edges"]
+
+    assert made["id"] in {edge["node"]["id"] for edge in listed}
+    assert only(await doctor.gql(LIST, filter={"doctorId": others}))["edges"] == []
+    shown = await doctor.gql("query($id: ID!) { refillRequest(id: $id) { doctor { id } } }", id=made["id"])
+    assert shown.data["refillRequest"]["doctor"] == {"id": mine}

@@ -343,3 +343,33 @@ class TestAccess:
         )
 
         assert (answer.codes, answer.paths) == (["NOT_FOUND"], ["input.staffId"])
+
+
+STAFF_WITH_ROLE = """query($filter: StaffFilter) {
+    staff(first: 50, filter: $filter) { edges { node { id } } totalCount } }"""
+
+
+async def test_staff_are_listed_by_the_role_by_which_they_have_access(make_clinic: MakeClinic, server: Server) -> None:
+    clinic, other = await make_clinic(), await make_clinic()
+    admin = await server.sign_in(clinic)
+    roles = {row["name"]: str(row["_id"]) for row in await _roles(clinic)}
+    foreign = {row["name"]: str(row["_id"]) for row in await _roles(other)}
+
+    for name in ("nurse", "doctor"):
+        shown = (await admin.gql(STAFF_WITH_ROLE, filter={"roleId": roles[name]})).data["staff"]
+        assert [edge["node"]["id"] for edge in shown["edges"]] == [str(clinic.staff[name].id)]
+        assert shown["totalCount"] == 1
+    assert (await admin.gql(STAFF_WITH_ROLE, filter={"roleId": foreign["nurse"]})).data["staff"]["edges"] == []
+    both = await admin.gql(STAFF_WITH_ROLE, filter={"roleId": roles["nurse"], "kind": "DOCTOR"})
+    assert both.data["staff"]["edges"] == []
+
+
+async def test_whoever_may_not_read_roles_learns_nobodys_by_listing(clinic_a: Clinic, server: Server) -> None:
+    nurse = await server.sign_in(clinic_a, "nurse")
+    [role] = [row for row in await _roles(clinic_a) if row["name"] == "admin"]
+    assert (await nurse.gql(STAFF_WITH_ROLE, filter={"roleId": str(role["_id"])})).codes == ["FORBIDDEN"]
+
+
+async def _roles(clinic: Clinic) -> list[dict[str, Any]]:
+    async with tenant_scope(clinic.ref):
+        return await Role.rows({}, projection=["name"])

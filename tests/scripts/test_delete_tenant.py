@@ -34,7 +34,11 @@ class Command:
     data_dir: Path
 
     async def run(self, *arguments: str, die_at: int | None = None, typed: str = "") -> Ended:
-        module = ["scripts.delete_tenant"] if die_at is None else ["tests.standin_delete", str(die_at)]
+        module = (
+            ["scripts.delete_tenant"]
+            if die_at is None
+            else ["tests.standin_killed", "scripts.delete_tenant", str(die_at)]
+        )
         process = await asyncio.create_subprocess_exec(
             *(sys.executable, "-m", *module, *arguments),
             cwd=PROJECT_ROOT,

@@ -21,7 +21,7 @@ from tests.scripts.commands import ROOT, environment, run
 def killed_at(settings: Settings, write: int, *arguments: str) -> int:
     """The exit code of a run that is killed before that write."""
     return subprocess.run(
-        [sys.executable, "-m", "tests.standin_import", str(write), *arguments],
+        [sys.executable, "-m", "tests.standin_killed", "scripts.import_patients", str(write), *arguments],
         cwd=ROOT,
         env=environment(settings),
         capture_output=True,

@@ -68,6 +68,23 @@ async def test_a_sealed_export_becomes_a_clinic(
         assert await DocumentContent.guarded().count_documents({}) == 1
 
 
+async def test_it_may_have_a_database_of_its_own(
+    settings: Settings, clinic: Clinic, tmp_path: Path, passphrase: str
+) -> None:
+    folder, _ = exported(settings, clinic, tmp_path / "out", "--passphrase-file", passphrase)
+    name = f"{clinic.tenant.subdomain}-own"
+    flags = ["--as", name, "--passphrase-file", passphrase, "--placement", "own_database"]
+
+    ended = run(settings, "import_tenant", str(folder), *flags, DATA_DIR=str(tmp_path))
+
+    assert ended.returncode == 0, ended.stderr
+    tenant = await Tenant.find_one({"subdomain": name})
+    assert tenant is not None
+    assert f"Its data is in a database of its own, {tenant.placement.database}." in ended.stdout
+    async with tenant_scope(tenant):
+        assert await Appointment.guarded().count_documents({}) == 5
+
+
 async def test_what_cannot_be_is_a_sentence_and_changes_nothing(
     settings: Settings, clinic: Clinic, tmp_path: Path, passphrase: str
 ) -> None:
@@ -94,7 +111,7 @@ def test_an_export_is_plain_only_if_somebody_says_so(settings: Settings, tmp_pat
 async def killed(settings: Settings, die_at: int, data: Path, *arguments: str) -> tuple[int, str]:
     """The command, killed before that write; its exit code and what it said."""
     process = await asyncio.create_subprocess_exec(
-        *(sys.executable, "-m", "tests.standin_import_tenant", str(die_at), *arguments),
+        *(sys.executable, "-m", "tests.standin_killed", "scripts.import_tenant", str(die_at), *arguments),
         cwd=ROOT,
         env=environment(settings, DATA_DIR=str(data)),
         stdout=asyncio.subprocess.PIPE,

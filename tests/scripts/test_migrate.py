@@ -61,4 +61,18 @@ def test_as_json_it_tells_each_database_and_what_failed(own_settings: Settings, 
 def test_an_unknown_name_is_refused(own_settings: Settings, behind: Stored) -> None:
     refused = run(own_settings, "migrate", "--only", "nobody")
     assert refused.returncode == 2
-    assert "no database goes by nobody" in refused.stderr
+    assert "--only: There is no clinic nobody." in refused.stderr
+
+
+def test_a_clinic_in_the_shared_database_is_led_there_and_nothing_is_migrated(
+    own_settings: Settings, behind: Stored
+) -> None:
+    clinic = ObjectId()
+    behind["tenants"].insert_one({"_id": clinic, "subdomain": "pooled", "placement": {"kind": "shared"}})
+    try:
+        refused = run(own_settings, "migrate", "--only", "shared", "--only", "Pooled")
+        assert refused.returncode == 2
+        assert "--only: pooled is in the shared database with others, which goes by the name shared." in refused.stderr
+        assert run(own_settings, "migrate", "--dry-run").returncode == 1, "what was named beside it is left too"
+    finally:
+        behind["tenants"].delete_one({"_id": clinic})

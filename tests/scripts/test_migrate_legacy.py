@@ -61,7 +61,7 @@ class Old:
     def killed_at(self, write: int, *arguments: str) -> int:
         """The exit code of a run that is killed before that write."""
         return subprocess.run(
-            [sys.executable, "-m", "tests.standin_legacy", str(write), *arguments],
+            [sys.executable, "-m", "tests.standin_killed", "scripts.migrate_legacy", str(write), *arguments],
             cwd=ROOT,
             env=environment(self.settings),
             capture_output=True,

@@ -71,7 +71,8 @@ async def test_killed_at_any_point_the_next_run_finishes(settings: Settings, twi
 
     for die_at in count(1, step=6):
         process = await asyncio.create_subprocess_exec(
-            *(sys.executable, "-m", "tests.standin_offboard", str(die_at), "run-due", "--settle", "0", "--plain"),
+            *(sys.executable, "-m", "tests.standin_killed", "scripts.offboard_tenant", str(die_at)),
+            *("run-due", "--settle", "0", "--plain"),
             cwd=ROOT,
             env=environment(settings, DATA_DIR=str(tmp_path)),
             stdout=asyncio.subprocess.PIPE,

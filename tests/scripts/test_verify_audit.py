@@ -107,7 +107,7 @@ async def test_a_key_that_was_changed_is_still_known_by_its_old_value(settings: 
 def test_wrong_calls_are_told_in_a_sentence(settings: Settings, tmp_path: Path) -> None:
     unknown = run(settings, "verify_audit", "--clinic", "nowhere-at-all")
     assert (unknown.returncode, unknown.stdout) == (2, "")
-    assert "no clinic has this subdomain" in unknown.stderr
+    assert unknown.stderr.strip() == "There is no clinic nowhere-at-all."
     broken = tmp_path / "anchors.json"
     broken.write_text("[1, 2")
     ended = run(settings, "verify_audit", "--anchors", str(broken))

@@ -18,8 +18,9 @@ from app.services import deletion
 from app.services.audit import record
 from app.services.audit_chain import drain
 from app.services.audit_remnants import keep_remnants
+from app.services.clinics import NoSuchClinic, clinic_named
 from app.services.deletion import Stage, TracesLeft, Watch, delete_tenant
-from app.services.deletion_plan import NothingToDelete, clinic_to_delete, plan_deletion
+from app.services.deletion_plan import plan_deletion
 from app.services.moving.folders import MANIFEST
 from app.services.onboarding import onboard, read_form
 from app.services.tenant_export import DeletionInProgress, sole
@@ -60,7 +61,7 @@ def exports_in(folder: Path) -> list[Path]:
 
 
 async def gone(clinic: Clinic, exports: Path | None = None, watch: Watch | None = None) -> Tombstone:
-    tenant = await clinic_to_delete(clinic.tenant.subdomain)
+    tenant = await clinic_named(clinic.tenant.subdomain)
     done = await delete_tenant(tenant, actor="tests", exports=exports, settle=AT_ONCE, watch=watch)
     return done.tombstone
 
@@ -68,7 +69,7 @@ async def gone(clinic: Clinic, exports: Path | None = None, watch: Watch | None 
 async def test_the_plan_counts_everything_and_changes_nothing(twins: Twins) -> None:
     before = await fingerprints(twins.raw, twins.going)
 
-    plan = await plan_deletion(await clinic_to_delete(twins.going.tenant.subdomain))
+    plan = await plan_deletion(await clinic_named(twins.going.tenant.subdomain))
 
     assert plan.gone["appointments"] == 5
     assert plan.gone["patients"] == 3
@@ -76,7 +77,7 @@ async def test_the_plan_counts_everything_and_changes_nothing(twins: Twins) -> N
     assert plan.gone["memberships"] == 6
     assert (plan.gone["users"], plan.people_stay) == (5, 1)
     assert await fingerprints(twins.raw, twins.going) == before
-    assert (await clinic_to_delete(twins.going.tenant.subdomain)).status is TenantStatus.ACTIVE
+    assert (await clinic_named(twins.going.tenant.subdomain)).status is TenantStatus.ACTIVE
 
 
 async def test_nothing_that_names_the_clinic_is_left(twins: Twins) -> None:
@@ -168,8 +169,8 @@ async def test_the_name_is_reserved_for_ever(twins: Twins) -> None:
 
     assert tombstone.counts["appointments"] == 5
     assert tombstone.tenant_id_was == twins.going.tenant.id
-    with pytest.raises(NothingToDelete, match="deleted already"):
-        await clinic_to_delete(subdomain)
+    with pytest.raises(NoSuchClinic, match="deleted already"):
+        await clinic_named(subdomain)
     admin = {"name": "Again", "email": f"again@{subdomain}.example.com", "password": PASSWORD}
     with pytest.raises(ValidationFailed) as refused:
         await onboard(read_form({"name": "Again", "subdomain": subdomain, "admin": admin}))
@@ -209,7 +210,7 @@ async def test_a_document_that_no_model_knows_of_stops_the_end_and_is_named(twin
     try:
         with pytest.raises(TracesLeft, match=f"1 in {stray.name}"):
             await gone(twins.going)
-        assert (await clinic_to_delete(twins.going.tenant.subdomain)).status is TenantStatus.SUSPENDED
+        assert (await clinic_named(twins.going.tenant.subdomain)).status is TenantStatus.SUSPENDED
     finally:
         await stray.drop()
 
@@ -237,7 +238,7 @@ async def test_what_a_late_request_adds_goes_with_the_next_pass(twins: Twins, mo
 
 async def test_progress_adds_up_to_the_plan(twins: Twins) -> None:
     await drain()  # the audit's anchor comes a moment after the entries
-    plan = await plan_deletion(await clinic_to_delete(twins.going.tenant.subdomain))
+    plan = await plan_deletion(await clinic_named(twins.going.tenant.subdomain))
     seen: dict[str, int] = {}
     stages: list[Stage] = []
 
@@ -299,7 +300,7 @@ async def test_two_runs_at_once_both_end_and_leave_one_tombstone(twins: Twins) -
     results = await asyncio.gather(gone(twins.going), gone(twins.going), return_exceptions=True)
 
     assert sum(isinstance(one, Tombstone) for one in results) == 1
-    assert all(isinstance(one, Tombstone | NothingToDelete) for one in results)
+    assert all(isinstance(one, Tombstone | NoSuchClinic) for one in results)
     assert await Tombstone.find({"tenant_id_was": twins.going.tenant.key}).count() == 1
     assert await Tenant.get(twins.going.tenant.key) is None
 

@@ -17,27 +17,32 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from app.config import Settings
-from app.errors import AppError, ErrorCode, InvalidState, ValidationFailed
+from app.errors import AppError, ErrorCode, InvalidState, Unavailable, ValidationFailed
 from app.jobs import runs
 from app.jobs.runs import Order
 from app.services import tenants_admin
 from app.services.audit import record
 from app.services.audit_chain import drain
 from app.services.audit_verification import verify
+from app.services.clinics import clinic_named
 from app.services.cron import JOBS
 from app.services.deletion import delete_tenant
-from app.services.deletion_plan import clinic_to_delete
 from app.services.documents import quota
 from app.services.erasure import digest_of
 from app.services.moving import restoring
+from app.services.moving.carried import CARRIED, MADE_ANEW
 from app.services.moving.folders import MANIFEST, ExportBroken, Lock, Reader, open_export
-from app.services.moving.restoring import CARRIED, MADE_ANEW, Imported, import_tenant
+from app.services.moving.restoring import Imported, import_tenant
+from app.services.moving.storing import Storing
 from app.services.moving.translating import Translation
+from app.services.placement import provisioning
+from app.services.placement.provisioning import id_for, own_placement
 from app.services.tenant_checks import check_columns
 from app.services.tenant_export import export_tenant
 from app.tenancy.crossing import tenant_scope
 from app.tenancy.scope import Database, Scope, open_scope
 from models import (
+    Appointment,
     AuditEntry,
     AuditPending,
     DocumentContent,
@@ -52,13 +57,14 @@ from models import (
     User,
 )
 from models.base import GuardedDocument
-from models.tenant import TenantStatus
+from models.tenant import PlacementKind, TenantStatus
 from tests.fixtures.clinics import PASSWORD, ROLE_NAMES, Clinic, MakeClinic, Server
 from tests.fixtures.mirror import Side, side_of
 from tests.fixtures.twins import Twins, fingerprints
 from tests.http.document_calls import PDF, fetch, picture, uploaded
 from tests.resolvers.patient_calls import register
 
+OWN = PlacementKind.OWN_DATABASE
 PASSPHRASE = "a long passphrase for tests"
 Row = dict[str, Any]
 
@@ -94,7 +100,7 @@ async def imported(export: Reader, **options: Any) -> Imported:
 
 async def wiped(clinic: Clinic) -> None:
     await drain()
-    tenant = await clinic_to_delete(clinic.tenant.subdomain)
+    tenant = await clinic_named(clinic.tenant.subdomain)
     await delete_tenant(tenant, actor="tests", exports=None, settle=deletion_at_once())
 
 
@@ -130,15 +136,17 @@ def mapped(makers: frozenset[bytes], shift: bytes, told: Mapping[ObjectId, Objec
 # --- there and back -----------------------------------------------------------------------------------------------
 
 
+@pytest.mark.parametrize("placement", list(PlacementKind))
 async def test_what_is_exported_wiped_and_imported_is_what_it_was(
-    side: Side, server: Server, settings: Settings, tmp_path: Path
+    side: Side, server: Server, settings: Settings, tmp_path: Path, placement: PlacementKind
 ) -> None:
     former = side.clinic.tenant
     before = await exported(side.clinic, tmp_path)
     await wiped(side.clinic)
 
-    done = await imported(before, subdomain=f"{former.subdomain}-2")
+    done = await imported(before, subdomain=f"{former.subdomain}-2", placement=placement)
 
+    assert done.tenant.placement.kind is placement
     assert done.ids_kept
     assert done.tenant.key != former.key  # a dead clinic's id is given to nobody
     assert (done.tenant.name, done.tenant.status) == (former.name, TenantStatus.ACTIVE)
@@ -186,13 +194,14 @@ async def test_the_people_of_a_clinic_sign_in_to_it_again(
     assert kept.password_hash == nurse.password_hash
 
 
+@pytest.mark.parametrize("placement", list(PlacementKind))
 async def test_a_copy_beside_the_original_has_ids_of_its_own_and_changes_nothing_there(
-    side: Side, raw: Database, tmp_path: Path
+    side: Side, raw: Database, tmp_path: Path, placement: PlacementKind
 ) -> None:
     export = await exported(side.clinic, tmp_path)
     before = await fingerprints(raw, side.clinic)
 
-    done = await imported(export, subdomain=f"{side.clinic.tenant.subdomain}-copy")
+    done = await imported(export, subdomain=f"{side.clinic.tenant.subdomain}-copy", placement=placement)
 
     assert not done.ids_kept
     assert await fingerprints(raw, side.clinic) == before
@@ -208,7 +217,8 @@ async def test_a_copy_beside_the_original_has_ids_of_its_own_and_changes_nothing
         more = 1 if name == "audit_entries" else 0
         assert len(is_now[name]) == len(rows) + more, name
     assert sorted((await files_of(copy)).values()) == sorted((await files_of(export)).values())
-    assert done.overlapping > 0  # the made-up claims stand at the original
+    if placement is PlacementKind.SHARED:
+        assert done.overlapping > 0  # the made-up claims stand at the original
     async with tenant_scope(done.tenant):
         for row in await PatientRecord.rows({}):
             assert await Patient.rows({"_id": row["patient_id"]}, limit=1), "a record whose patient did not come along"
@@ -458,7 +468,7 @@ async def test_an_interrupted_import_is_seen_by_nobody_and_finished_by_the_next_
 ) -> None:
     export = await exported(small, tmp_path)
     name = f"{small.tenant.subdomain}-k"
-    store = restoring._Work._collection
+    store = Storing._collection
     for stop in ("staff", "appointments", "settings"):
 
         async def dying(work: Any, model: Any, stop: str = stop) -> None:
@@ -466,7 +476,7 @@ async def test_an_interrupted_import_is_seen_by_nobody_and_finished_by_the_next_
                 raise Killed
             await store(work, model)
 
-        monkeypatch.setattr(restoring._Work, "_collection", dying)
+        monkeypatch.setattr(Storing, "_collection", dying)
         with pytest.raises(Killed):
             await imported(export, subdomain=name)
         row = await Tenant.find_one({"subdomain": name})
@@ -506,10 +516,10 @@ async def test_an_import_that_was_begun_is_called_off_by_deleting_the_clinic(
     async def dying(*_: Any) -> None:
         raise Killed
 
-    monkeypatch.setattr(restoring._Work, "_contents", dying)
+    monkeypatch.setattr(Storing, "_contents", dying)
     with pytest.raises(Killed):
         await imported(export, subdomain=name)
-    tenant = await clinic_to_delete(name)
+    tenant = await clinic_named(name)
     await delete_tenant(tenant, actor="tests", exports=None, settle=deletion_at_once())
 
     assert await raw["tenants"].find_one({"_id": tenant.key}) is None
@@ -527,11 +537,126 @@ async def test_another_export_does_not_go_on_with_an_import(
     async def dying(*_: Any) -> None:
         raise Killed
 
-    monkeypatch.setattr(restoring._Work, "all", dying)
+    monkeypatch.setattr(Storing, "all", dying)
     with pytest.raises(Killed):
         await imported(export, subdomain=name)
     with pytest.raises(InvalidState, match="another export"):
         await imported(other, subdomain=name)
+
+
+# --- into a database of its own -----------------------------------------------------------------------------------
+
+
+async def test_all_of_it_is_in_its_own_database_and_it_works_there(
+    twins: Twins, server: Server, settings: Settings, tmp_path: Path
+) -> None:
+    export = await exported(twins.going, tmp_path)
+    original = await fingerprints(twins.raw, twins.going)
+
+    done = await imported(export, subdomain=f"{twins.going.tenant.subdomain}-own", placement=OWN)
+
+    own = twins.raw.client[str(done.tenant.placement.database)]
+    assert own.name == f"{twins.raw.name}_{done.tenant.id}"
+    assert await own["patients"].count_documents({"tenant_ids": [done.tenant.id]}) == 5
+    there = await fingerprints(twins.raw, Clinic(done.tenant, {}))
+    assert {name.partition("/")[0] for name in there} <= {"job_parts", "outbox", "tenant_keys"}
+    assert await fingerprints(twins.raw, twins.going) == original
+    admin = await server.sign_in(Clinic(done.tenant, twins.going.emails))
+    assert (await admin.gql("{ patients { totalCount } }")).data["patients"]["totalCount"] == 5
+    with open_scope(Scope(request_id="tests")):
+        assert not [one for one in await check_columns(server.app.state.client, settings) if own.name in str(one)]
+
+
+async def test_people_who_are_booked_elsewhere_are_not_taken_twice_and_the_rest_keeps_its_time(
+    twins: Twins, tmp_path: Path
+) -> None:
+    doctor = await User.find_one({"email": twins.going.emails["doctor"]})
+    assert doctor is not None
+    held = [f"doctor:{doctor.id}:20300101T0{hour}00" for hour in range(5)]
+    async with tenant_scope(twins.going.ref):
+        rows = await Appointment.rows({}, projection={"_id": 1}, sort=[("_id", 1)])
+        for row, claim in zip(rows, held, strict=True):
+            await Appointment.guarded().update_one({"_id": row["_id"]}, {"$set": {"claims": [claim]}})
+    export = await exported(twins.going, tmp_path)
+    async with tenant_scope(twins.going.ref):
+        for row in rows[2:]:
+            await Appointment.guarded().update_one({"_id": row["_id"]}, {"$set": {"claims": []}})
+
+    done = await imported(export, subdomain=f"{twins.going.tenant.subdomain}-own", placement=OWN)
+
+    assert done.overlapping == 2
+    async with tenant_scope(done.tenant):
+        claims = [claim for row in await Appointment.rows({}) for claim in row.get("claims") or ()]
+    assert sorted(claims) == held[2:]
+    shadows = await twins.raw["appointments"].find({"tenant_id": done.tenant.id}).to_list()
+    assert sorted(claim for row in shadows for claim in row["claims"]) == held[2:]
+
+
+async def test_a_database_that_cannot_be_made_ready_leaves_nothing(
+    small: Clinic, raw: Database, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    export = await exported(small, tmp_path)
+    name = f"{small.tenant.subdomain}-n"
+    left = own_placement(id_for(name)).database
+    assert left is not None
+
+    async def breaks(*_: Any, **__: Any) -> None:
+        raise Unavailable
+
+    for module, step in ((provisioning, "provision"), (restoring, "note_work")):
+        with monkeypatch.context() as patched:
+            patched.setattr(module, step, breaks)
+            with pytest.raises(Unavailable):
+                await imported(export, subdomain=name, placement=OWN)
+
+    assert await Tenant.find_one({"subdomain": name}) is None
+    assert left not in await raw.client.list_database_names()
+    assert (await imported(export, subdomain=name, placement=OWN)).tenant.placement.database == left
+
+
+async def test_an_interrupted_one_goes_on_where_it_was_begun_and_is_called_off_with_its_database(
+    small: Clinic, raw: Database, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    export = await exported(small, tmp_path)
+    name = f"{small.tenant.subdomain}-i"
+
+    async def dying(*_: Any) -> None:
+        raise Killed
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Storing, "_contents", dying)
+        with pytest.raises(Killed):
+            await imported(export, subdomain=name, placement=OWN)
+    with pytest.raises(InvalidState, match="another place: own_database"):
+        await imported(export, subdomain=name, placement=PlacementKind.SHARED)
+    done = await imported(export, subdomain=name)
+    assert done.tenant.placement.kind is OWN
+    assert (await verify(done.tenant)).broken is None
+
+    other = f"{small.tenant.subdomain}-j"
+    with monkeypatch.context() as patched:
+        patched.setattr(Storing, "_contents", dying)
+        with pytest.raises(Killed):
+            await imported(export, subdomain=other, placement=OWN)
+    tenant = await clinic_named(other)
+    await delete_tenant(tenant, actor="tests", exports=None, settle=deletion_at_once())
+    assert tenant.placement.database not in await raw.client.list_database_names()
+
+
+async def test_a_strange_database_under_its_former_id_is_left_alone(
+    small: Clinic, raw: Database, tmp_path: Path
+) -> None:
+    """As where the shared database was lost, and clinics' own ones were not."""
+    export = await exported(small, tmp_path)
+    strange = raw.client[f"{raw.name}_{small.tenant.id}"]
+    await strange["rooms"].insert_one({"tenant_id": small.tenant.id, "name": "Kept"})
+    await raw["tenants"].delete_one({"_id": small.tenant.id})
+    try:
+        done = await imported(export, subdomain=f"{small.tenant.subdomain}-l", placement=OWN)
+        assert done.tenant.key != small.tenant.key
+        assert await strange["rooms"].count_documents({}) == 1
+    finally:
+        await raw.client.drop_database(strange.name)
 
 
 # --- ids ----------------------------------------------------------------------------------------------------------

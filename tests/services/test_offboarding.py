@@ -8,16 +8,18 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from pydantic import SecretStr
 from pymongo.errors import OperationFailure
 
 from app.config import Settings
 from app.errors import Conflict, ErrorCode
 from app.jobs.runs import run_job
 from app.permissions import PlatformRole
-from app.services import removal_notes
+from app.services import deletion, removal_notes
 from app.services.audit_chain import drain
+from app.services.clinics import NoSuchClinic, clinic_named
+from app.services.cron import INTERRUPTED, JOBS
 from app.services.deletion import delete_tenant
-from app.services.deletion_plan import NothingToDelete, clinic_to_delete
 from app.services.moving.folders import Lock, open_export
 from app.services.offboarding import Done, Exports, run_due
 from app.services.tenant_traces import find_traces
@@ -41,7 +43,7 @@ STATUS = "mutation($input: SetTenantStatusInput!) { setTenantStatus(input: $inpu
 
 
 async def version_of(clinic: Clinic) -> int:
-    return (await clinic_to_delete(clinic.tenant.subdomain)).version
+    return (await clinic_named(clinic.tenant.subdomain)).version
 
 
 async def aimed(clinic: Clinic, **more: Any) -> dict[str, Any]:
@@ -102,8 +104,8 @@ async def test_a_clinic_goes_step_by_step_and_each_is_on_record(
     assert await find_traces(clinic.tenant.key) == {}
     assert exports_of(clinic, tmp_path) == [folder]
     assert await fingerprints(twins.raw, twins.staying) == before
-    with pytest.raises(NothingToDelete, match="deleted already"):
-        await clinic_to_delete(clinic.tenant.subdomain)
+    with pytest.raises(NoSuchClinic, match="deleted already"):
+        await clinic_named(clinic.tenant.subdomain)
     assert await acts(clinic) == [
         "tenant.offboard.schedule",
         "tenant.offboard.export",
@@ -161,7 +163,7 @@ async def test_a_wrong_input_changes_nothing(
 ) -> None:
     answer = await operator.client.gql(SCHEDULE, input={**await aimed(clinic_a), **given})
     assert (answer.codes, answer.paths) == ([code], [path])
-    assert (await clinic_to_delete(clinic_a.tenant.subdomain)).offboarding is None
+    assert (await clinic_named(clinic_a.tenant.subdomain)).offboarding is None
 
 
 @pytest.mark.parametrize("role", [PlatformRole.SUPPORT, PlatformRole.READONLY, None])
@@ -192,14 +194,14 @@ async def test_what_was_called_off_is_not_closed_by_a_run_that_had_read_it_befor
 ) -> None:
     clinic = await make_clinic()
     await operator.client.gql(SCHEDULE, input=await aimed(clinic, days=0))
-    stale = await clinic_to_delete(clinic.tenant.subdomain)
+    stale = await clinic_named(clinic.tenant.subdomain)
     assert stale.offboarding is not None
     await operator.client.gql(CANCEL, input=await aimed(clinic))
     with pytest.raises(Conflict):
         await delete_tenant(
             stale, actor="tests", exports=None, only_if={"offboarding.due_at": stale.offboarding.due_at}
         )
-    assert (await clinic_to_delete(clinic.tenant.subdomain)).status is TenantStatus.ACTIVE
+    assert (await clinic_named(clinic.tenant.subdomain)).status is TenantStatus.ACTIVE
 
 
 async def test_a_database_user_who_may_not_purge_deletes_nothing(
@@ -216,7 +218,7 @@ async def test_a_database_user_who_may_not_purge_deletes_nothing(
     monkeypatch.undo()
 
     assert "may not delete a clinic's log" in done.failed[clinic.tenant.subdomain]
-    assert (await clinic_to_delete(clinic.tenant.subdomain)).deletion_started_at is None
+    assert (await clinic_named(clinic.tenant.subdomain)).deletion_started_at is None
     assert (await due(tmp_path)).deleted == [clinic.tenant.subdomain]
 
 
@@ -231,7 +233,7 @@ async def test_the_job_does_what_is_due_and_never_writes_a_plain_export(
     with open_scope(Scope(request_id="tests")):
         with pytest.raises(Exception, match="EXPORT_PASSPHRASE"):
             await run_job("offboard-clinics", without)
-        assert (await clinic_to_delete(clinic.tenant.subdomain)).deletion_started_at is None
+        assert (await clinic_named(clinic.tenant.subdomain)).deletion_started_at is None
         assert exports_of(clinic, tmp_path / "exports") == []
     assert (await due(tmp_path)).deleted == [clinic.tenant.subdomain]
 
@@ -245,6 +247,77 @@ async def test_a_clinic_that_pays_by_an_agreement_ends_that_first(
     async def running() -> bool:
         return True
 
-    monkeypatch.setattr("app.services.deletion.orders.running", running)
+    monkeypatch.setattr("app.services.deletion.settling.running", running)
     assert (await operator.client.gql(SCHEDULE, input=await aimed(clinic))).codes == ["CONFLICT"]
-    assert (await clinic_to_delete(clinic.tenant.subdomain)).status is TenantStatus.ACTIVE
+    assert (await clinic_named(clinic.tenant.subdomain)).status is TenantStatus.ACTIVE
+
+
+# --- deletions that a command began -----------------------------------------------------------------------------------
+
+
+class Killed(Exception):
+    pass
+
+
+async def broken_off(clinic: Clinic, exports: Path | None, monkeypatch: pytest.MonkeyPatch, step: str) -> None:
+    """A deletion by the command that ended at that step."""
+
+    async def dies(*_: Any, **__: Any) -> None:
+        raise Killed
+
+    tenant = await clinic_named(clinic.tenant.subdomain)
+    with monkeypatch.context() as patched, open_scope(Scope(request_id="tests")):
+        patched.setattr(deletion, step, dies)
+        with pytest.raises(Killed):
+            await delete_tenant(tenant, actor="tests", exports=exports, settle=timedelta(0))
+    assert (await clinic_named(clinic.tenant.subdomain)).deletion_started_at is not None
+
+
+async def test_a_deletion_that_was_interrupted_is_finished_by_the_next_run(
+    make_clinic: MakeClinic, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clinic = await make_clinic()
+    await broken_off(clinic, tmp_path / "elsewhere", monkeypatch, "_purge_people")
+
+    assert clinic.tenant.subdomain in (await due(tmp_path)).deleted
+
+    assert await find_traces(clinic.tenant.key) == {}
+    assert len(exports_of(clinic, tmp_path / "elsewhere")) == 1
+    assert exports_of(clinic, tmp_path) == [], "what is left of it would pass for an export"
+    assert await acts(clinic) == ["tenant.delete.start", "tenant.delete.start", "tenant.delete.end"]
+
+
+async def test_one_that_was_not_written_out_yet_is_written_out_whole(
+    twins: Twins, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await broken_off(twins.going, tmp_path / "elsewhere", monkeypatch, "export_tenant")
+
+    assert twins.going.tenant.subdomain in (await due(tmp_path)).deleted
+
+    [folder] = exports_of(twins.going, tmp_path)
+    assert (await open_export(folder, PASSPHRASE)).files["appointments.ndjson"].documents == 5
+
+
+async def test_one_that_was_to_leave_no_export_leaves_none(
+    make_clinic: MakeClinic, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clinic = await make_clinic()
+    await broken_off(clinic, None, monkeypatch, "_purge_platform")
+    assert clinic.tenant.subdomain in (await due(tmp_path)).deleted
+    assert exports_of(clinic, tmp_path) == []
+
+
+async def test_the_job_leaves_alone_what_may_still_be_at_work_elsewhere(
+    make_clinic: MakeClinic, settings: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clinic = await make_clinic()
+    await broken_off(clinic, None, monkeypatch, "_purge_platform")
+    mine = settings.model_copy(update={"data_dir": tmp_path, "export_passphrase": SecretStr(PASSPHRASE)})
+    with open_scope(Scope(request_id="tests")):
+        await JOBS["offboard-clinics"].work(mine)
+        tenant = await clinic_named(clinic.tenant.subdomain)
+        long_ago = {"$set": {"deletion_started_at": now() - INTERRUPTED}}
+        await Tenant.guarded().update_one({"_id": tenant.key}, long_ago)
+        await JOBS["offboard-clinics"].work(mine)
+    with pytest.raises(NoSuchClinic, match="deleted already"):
+        await clinic_named(clinic.tenant.subdomain)

@@ -18,8 +18,8 @@ from app.integrations.blobs import Blobs, BlobsDown, blobs
 from app.jobs.runs import run_job
 from app.services import erasure, removal_notes
 from app.services.audit_chain import drain
+from app.services.clinics import clinic_named
 from app.services.deletion import delete_tenant
-from app.services.deletion_plan import clinic_to_delete
 from app.services.moving.folders import open_export
 from app.services.moving.replaying import Replay, replay
 from app.services.moving.restoring import import_tenant
@@ -66,7 +66,7 @@ async def replayed(*, execute: bool, kept: Blobs | None = None) -> Replay:
 
 async def deleted(clinic: Clinic) -> None:
     await drain()
-    tenant = await clinic_to_delete(clinic.tenant.subdomain)
+    tenant = await clinic_named(clinic.tenant.subdomain)
     await delete_tenant(tenant, actor="tests", exports=None, settle=AT_ONCE)
 
 
@@ -83,13 +83,13 @@ async def test_a_clinic_that_came_back_is_deleted_again(twins: Twins, server: Se
     before = await fingerprints(twins.raw, staying)
     await deleted(going)
     await restore(twins.raw, taken)
-    assert (await clinic_to_delete(going.tenant.subdomain)).id == going.tenant.id
+    assert (await clinic_named(going.tenant.subdomain)).id == going.tenant.id
     assert await fingerprints(twins.raw, staying) == before
 
     looked = await replayed(execute=False)
     assert going.tenant.subdomain in looked.clinics
     assert staying.tenant.subdomain not in looked.clinics
-    assert (await clinic_to_delete(going.tenant.subdomain)).deletion_started_at is None
+    assert (await clinic_named(going.tenant.subdomain)).deletion_started_at is None
 
     done = await replayed(execute=True)
 
@@ -257,7 +257,7 @@ async def test_a_clinic_whose_end_cannot_be_noted_is_not_ended(
     with pytest.raises(BlobsDown):
         await deleted(clinic)
     monkeypatch.undo()
-    assert (await clinic_to_delete(clinic.tenant.subdomain)).deletion_started_at is not None
+    assert (await clinic_named(clinic.tenant.subdomain)).deletion_started_at is not None
     await deleted(clinic)
     assert await subdomain_taken(clinic.tenant.subdomain)
 

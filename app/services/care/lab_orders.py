@@ -46,10 +46,10 @@ async def cancel(order_id: ObjectId, version: int, reason: str) -> Row:
 
 
 async def order_of(number: str | None, session: AsyncClientSession) -> Row | None:
-    """The order of that number: its id, patient and state."""
+    """The order of that number: its id, patient, doctor and state."""
     if number is None:
         return None
-    wanted = ["patient_id", "status"]
+    wanted = ["patient_id", "doctor_id", "status"]
     rows = await LabOrder.rows({"number": number.upper()}, projection=wanted, limit=1, session=session)
     return rows[0] if rows else None
 
@@ -88,7 +88,7 @@ async def record_result(values: Mapping[str, Any]) -> Row:
     Raises NOT_FOUND at `input.labOrderId`, INVALID_STATE for an order that was cancelled, VALIDATION_FAILED.
     """
     refuse_future(values.get("performed_at"), at="input.performedAt")
-    wanted = ["patient_id", "number", "panels", "status"]
+    wanted = ["patient_id", "doctor_id", "number", "panels", "status"]
     rows = await LabOrder.rows({"_id": values["lab_order_id"]}, projection=wanted, limit=1)
     if not rows:
         raise NotFound.at("input.labOrderId")
@@ -104,6 +104,7 @@ async def record_result(values: Mapping[str, Any]) -> Row:
             **values,
             "id": ObjectId(),
             "patient_id": found["patient_id"],
+            "doctor_id": found["doctor_id"],
             "accession": found["number"],
             "order_number": found["number"],
             "reported_at": moment,

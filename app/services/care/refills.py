@@ -35,6 +35,7 @@ async def request(values: Mapping[str, Any], *, mine: ObjectId | None = None) ->
             "id": ObjectId(),
             "patient_id": prescription["patient_id"],
             "prescription_id": prescription["_id"],
+            "doctor_id": prescription["doctor_id"],
             "item_numbers": numbers,
             "note": values.get("note"),
             "by_patient": mine is not None,
@@ -51,7 +52,7 @@ async def request(values: Mapping[str, Any], *, mine: ObjectId | None = None) ->
 
 async def _prescription(prescription_id: ObjectId, mine: ObjectId | None) -> Row:
     about = {"_id": prescription_id, **({"patient_id": mine} if mine is not None else {})}
-    wanted = ["patient_id", "status", "items.number", "items.refills_left"]
+    wanted = ["patient_id", "doctor_id", "status", "items.number", "items.refills_left"]
     rows = await Prescription.rows(about, projection=wanted, limit=1)
     if not rows or (mine is not None and rows[0]["status"] == PrescriptionStatus.DRAFT):
         raise NotFound.at("input.prescriptionId")

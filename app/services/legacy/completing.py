@@ -10,8 +10,8 @@ from typing import Any
 from pymongo.errors import DuplicateKeyError
 
 from app.services.counters import next_numbers
-from app.services.legacy.looking import Report
 from app.services.settings import clinic_settings
+from app.services.watching import Report
 from models import (
     Counter,
     CreditNote,

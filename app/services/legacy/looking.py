@@ -6,7 +6,7 @@ About 1 KB of memory is taken for each of them, whatever its size; documents tha
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import AsyncIterator, Callable, Iterator, Mapping
+from collections.abc import AsyncIterator, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -18,6 +18,7 @@ from app.db.schema import without_clinic
 from app.services.legacy.fitting import Unfit, fitted, holds_sealed
 from app.services.legacy.plan import Clinics, Found, Key, Tie, values_at
 from app.services.legacy.uniques import Taken, columns_of, marks_of
+from app.services.watching import Report
 from app.tenancy.crossing import SystemHandle
 from app.tenancy.kinds import SHARED_FIELD, TENANT_FIELD
 from models import SHARED_DOCUMENTS, TENANT_DOCUMENTS, LegacyDocument, Tenant
@@ -25,8 +26,6 @@ from models.base import GuardedDocument
 from models.references import Reference, pointers_of
 
 Row = dict[str, Any]
-Report = Callable[[str, int], None]
-"""Told of a collection and how many of its documents have just been read."""
 
 BATCH = 500
 RAW: CodecOptions[Any] = CodecOptions(document_class=RawBSONDocument)

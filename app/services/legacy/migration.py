@@ -7,7 +7,7 @@ finished by running it again, and one that has nothing to do does nothing.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any
@@ -22,11 +22,13 @@ from app.config import Settings
 from app.db.schema import apply_schema
 from app.errors import NotFound, ValidationFailed
 from app.services.audit import record
+from app.services.clinics import unknown
 from app.services.legacy.completing import complete_clinic
-from app.services.legacy.looking import BY_NAME, Look, Report, look, quarantined
+from app.services.legacy.looking import BY_NAME, Look, look, quarantined
 from app.services.legacy.moving import Moving
 from app.services.legacy.plan import Decision, Key, Said, decide
 from app.services.legacy.uniques import note_conflicts
+from app.services.watching import Report, Watching
 from app.tenancy.crossing import system_scope, tenant_scope
 from app.tenancy.scope import current_scope
 from models import LegacyDocument, LegacyRun, PlatformAudit, Tenant
@@ -47,12 +49,7 @@ class Stage(StrEnum):
     RESTORE = "Putting back"
 
 
-@dataclass(frozen=True, slots=True)
-class Watch:
-    """Whom to tell: of each stage as it begins, and in it of documents (collection, how many) dealt with."""
-
-    stage: Callable[[Stage], None] = lambda _: None
-    step: Report = lambda *_: None
+Watch = Watching[Stage]
 
 
 @dataclass(slots=True)
@@ -98,7 +95,7 @@ async def read_said(of_one: Mapping[tuple[str, str], set[str]], of_all: str | No
     known = {row["subdomain"]: row["_id"] for row in rows if row.get("deletion_started_at") is None}
     wanted = {name for names in of_one.values() for name in names} | ({of_all} if of_all is not None else set())
     if missing := sorted(wanted - known.keys()):
-        raise NotFound(f"There is no clinic {missing[0]}.")
+        raise unknown(missing[0])
     if strange := sorted({collection for collection, _ in of_one} - BY_NAME.keys()):
         raise ValidationFailed.at("map", f"{strange[0]} is not a collection of clinics")
     mapped = {key: frozenset(known[name] for name in names) for key, names in of_one.items()}

@@ -16,8 +16,9 @@ from pymongo.errors import BulkWriteError, DocumentTooLarge, DuplicateKeyError, 
 from app.db.schema import without_clinic
 from app.db.transactions import patiently
 from app.services.legacy.fitting import Unfit, for_clinics
-from app.services.legacy.looking import AWARE, BATCH, BY_NAME, RAW, Look, Report, key_of, taken_from
+from app.services.legacy.looking import AWARE, BATCH, BY_NAME, RAW, Look, key_of, taken_from
 from app.services.legacy.plan import Clinics, Decision, Key
+from app.services.watching import Report
 from app.tenancy.crossing import SystemHandle
 from models import LegacyDocument, LegacyRun, Tenant
 from models.base import GuardedDocument

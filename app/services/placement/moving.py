@@ -9,7 +9,7 @@ was, or where it is by then.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -27,8 +27,9 @@ from app.errors import Conflict, InvalidState
 from app.services.audit import record
 from app.services.changes import storable
 from app.services.placement import stragglers
-from app.services.placement.copying import COLLECTIONS, Digest, Report, clear_shared, compare, copy, count
+from app.services.placement.copying import COLLECTIONS, Digest, clear_shared, compare, copy, count
 from app.services.placement.provisioning import database_of, drop, own_placement, provision, shared_database
+from app.services.watching import Watching
 from app.tasks import end
 from app.tenancy.crossing import system_scope, tenant_scope
 from app.tenancy.directory import KEPT_SECONDS
@@ -67,12 +68,7 @@ class Stage(StrEnum):
     CLEAR = "Clearing the former place"
 
 
-@dataclass(frozen=True, slots=True)
-class Watch:
-    """Whom to tell: of each stage as it begins, and in it of documents (collection, how many) read."""
-
-    stage: Callable[[Stage], None] = lambda _: None
-    step: Report = lambda *_: None
+Watch = Watching[Stage]
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,16 +14,20 @@ from typing import Any
 import structlog
 from bson import ObjectId
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
+from pymongo.asynchronous.client_session import AsyncClientSession
 from pymongo.errors import DuplicateKeyError
 
 from app.config import Settings
+from app.db.transactions import in_transaction
 from app.errors import AppError, NotFound, Unauthenticated, Unavailable
 from app.integrations.paypal import PaypalRefused
 from app.integrations.paypal_signatures import SignedEvent, Unproven, prove
 from app.services.changes import build
 from app.services.inbox import MAX_TRIES, claim, delay_after, due
+from app.services.platform_log import note_act, reason_of
 from app.services.rate_limits import Limit, Taken, network_of, refund, take
-from app.services.subscription.orders import Mismatch, bring
+from app.services.subscription.settling import bring
+from app.services.subscription.truth import Mismatch
 from app.tenancy.crossing import tenant_scope
 from app.tenancy.scope import current_scope
 from models import PaypalEvent, PaypalRoute, Tenant
@@ -206,18 +210,28 @@ def _purge_at(status: str) -> Any:
 async def listed(states: list[EventState], limit: int = 1_000) -> list[dict[str, Any]]:
     """Events in these states, the latest first."""
     chosen = {"status": {"$in": [state.value for state in states]}}
-    return await PaypalEvent.rows(chosen, sort=[("received_at", -1), ("_id", 1)], limit=limit)
+    return await PaypalEvent.rows(chosen, sort=[("received_at", -1), ("_id", -1)], limit=limit)
 
 
-async def replay(event_id: str | None = None) -> int:
+async def replay(event_id: str | None, reason: str, *, at: str = "") -> int:
     """Lets dead events (that one, in whatever state it is, or all dead ones) be handled anew; how many they are.
 
-    Safe at any time: an event is handled by what PayPal says then. Raises NOT_FOUND.
+    Safe at any time: an event is handled by what PayPal says then. Raises NOT_FOUND at the path `at`, and
+    VALIDATION_FAILED at `input.reason`.
     """
+    said = reason_of(reason)
     chosen = {"_id": event_id} if event_id is not None else {"status": EventState.DEAD.value}
     anew = {"status": EventState.WAITING.value, "tries": 0, "next_at": now(), "settled_at": None, "purge_at": None}
-    done = await PaypalEvent.guarded().update_many(chosen, {"$set": anew})
-    if event_id is not None and not done.matched_count:
-        raise NotFound("There is no such event.")
-    count: int = done.matched_count
-    return count
+
+    async def work(session: AsyncClientSession) -> int:
+        event = await PaypalEvent.get(event_id, session=session) if event_id is not None else None
+        if event_id is not None and event is None:
+            raise NotFound.at(at) if at else NotFound("There is no such event.")
+        done = await PaypalEvent.guarded().update_many(chosen, {"$set": anew}, session=session)
+        if done.matched_count:
+            clinic = event.clinic_id if event is not None else None
+            await note_act("paypal_event.replay", said, clinic_id=clinic, subject=event, session=session)
+        count: int = done.matched_count
+        return count
+
+    return await in_transaction(work)

@@ -15,8 +15,9 @@ from app.errors import Unavailable, ValidationFailed
 from app.jobs.runs import run_job
 from app.permissions import ROLES
 from app.services import onboarding
+from app.services.clinics import clinic_named
 from app.services.deletion import TracesLeft, delete_tenant
-from app.services.deletion_plan import clinic_to_delete, plan_deletion
+from app.services.deletion_plan import plan_deletion
 from app.services.onboarding import onboard, read_form
 from app.services.placement.provisioning import id_for, own_placement
 from app.services.tenant_checks import check_columns
@@ -127,7 +128,7 @@ async def test_its_deletion_takes_its_database_and_its_shadows_along(make_clinic
     assert await raw["appointments"].count_documents({"claims": claim}) == 1
 
     with open_scope(Scope(request_id="test")):
-        tenant = await clinic_to_delete(clinic.tenant.subdomain)
+        tenant = await clinic_named(clinic.tenant.subdomain)
         plan = await plan_deletion(tenant)
         done = await delete_tenant(tenant, actor="tests", exports=None, settle=timedelta(0))
 
@@ -143,7 +144,7 @@ async def test_a_trace_in_its_own_database_stops_its_deletion(make_clinic: MakeC
     await own["stray"].insert_one({"deep": {"owner": clinic.tenant.id}})
 
     with open_scope(Scope(request_id="test")):
-        tenant = await clinic_to_delete(clinic.tenant.subdomain)
+        tenant = await clinic_named(clinic.tenant.subdomain)
         with pytest.raises(TracesLeft, match=f"1 in {own.name}.stray"):
             await delete_tenant(tenant, actor="tests", exports=None, settle=timedelta(0))
     assert own.name in await raw.client.list_database_names()

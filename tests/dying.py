@@ -1,34 +1,32 @@
-"""The command that migrates old databases, killed (kill -9) before its N-th write:
-`python -m tests.standin_legacy N …`."""
+"""Kills a process (kill -9) before its N-th write, as the machine that it ran on might have."""
 
 from __future__ import annotations
 
 import os
 import signal
-import sys
+from collections.abc import Callable
 
 from pymongo.monitoring import CommandStartedEvent
 
 from app.tenancy.listener import TenantWall
-from scripts.migrate_legacy import cli
 
 WRITES = frozenset({"insert", "update", "delete", "findAndModify", "commitTransaction"})
 
 
-def main() -> None:
-    left = int(sys.argv.pop(1))
+def is_write(event: CommandStartedEvent) -> bool:
+    return event.command_name in WRITES
+
+
+def die_before(write: int, counts: Callable[[CommandStartedEvent], bool] = is_write) -> None:
+    """From here on, this process dies before the database command of that number among those that count."""
+    left = write
     started = TenantWall.started
 
     def dying(wall: TenantWall, event: CommandStartedEvent) -> None:
         nonlocal left
-        left -= event.command_name in WRITES
+        left -= counts(event)
         if left == 0:
             os.kill(os.getpid(), signal.SIGKILL)
         started(wall, event)
 
     setattr(TenantWall, "started", dying)  # noqa: B010 - a method is replaced on purpose
-    cli()
-
-
-if __name__ == "__main__":
-    main()
