@@ -33,9 +33,11 @@ from app.services.audit_chain import drain as drain_audit
 from app.services.audit_chain import use_audit_keys
 from app.services.dispatching import Dispatcher
 from app.services.inbox import Sweeper
+from app.services.placement.clusters import use_clusters
 from app.services.subscription import events
 from app.services.talk.channels import use_channels
 from app.services.tenant_keys import use_tenant_keys
+from app.tenancy.clusters import clusters
 from app.tenancy.directory import Directory
 from models import ALL_DOCUMENTS
 from resolvers.base import Resolver
@@ -67,6 +69,7 @@ def create_app(settings: Settings | None = None) -> Starlette:
     async def lifespan(_: Starlette) -> AsyncIterator[None]:
         await init_documents(database, ALL_DOCUMENTS)
         keys = use_tenant_keys(settings)
+        use_clusters(settings)
         use_blobs(settings)
         use_channels(settings)
         await directory.start()
@@ -84,6 +87,7 @@ def create_app(settings: Settings | None = None) -> Starlette:
         await drain_audit()  # after all that may still write into it
         await directory.stop()
         await keys.close()
+        await clusters.close()
         await client.close()
 
     arrivals = _gate(settings, quantum=1)

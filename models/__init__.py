@@ -9,6 +9,7 @@ from models.appointment import Appointment, AvailabilityRule, TimeOff
 from models.appointment_series import AppointmentSeries
 from models.audit import AuditAnchor, AuditEntry, AuditPending, AuditRemnant
 from models.base import PlatformDocument, SharedDocument, TenantDocument
+from models.cluster import Cluster, CommitMark
 from models.consent import Consent, ConsentTemplate
 from models.conversation import Conversation, Message
 from models.document import ClinicDocument, DocumentContent, StorageUsage
@@ -86,6 +87,8 @@ PLATFORM_DOCUMENTS: tuple[type[PlatformDocument], ...] = (
     PaypalEvent,
     LegacyDocument,
     LegacyRun,
+    Cluster,
+    CommitMark,
 )
 
 SHARED_DOCUMENTS: tuple[type[SharedDocument], ...] = (Patient,)
@@ -179,6 +182,8 @@ __all__ = [
     "BreakGlass",
     "ClinicDocument",
     "Closure",
+    "Cluster",
+    "CommitMark",
     "Consent",
     "ConsentTemplate",
     "Conversation",

@@ -12,6 +12,7 @@ from pymongo import ASCENDING, DESCENDING, IndexModel
 
 from app.plans import TRIAL_LASTS, BillingCycle, PlanName
 from models.base import PlatformDocument, Versioned
+from models.cluster import ClusterName
 from models.references import PlatformReference, WhenGone
 from models.values import (
     Address,
@@ -191,22 +192,35 @@ class PlacementKind(StrEnum):
 
     SHARED = "shared"
     OWN_DATABASE = "own_database"
+    CLUSTER = "cluster"
+    """In a database of its own on another cluster, which others may share."""
 
 
 DatabaseName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9_-]{1,63}$")]
 
 
 class Placement(Value):
-    """Where a clinic's documents are: in the shared database, or in the one that is named."""
+    """Where a clinic's documents are: in the shared database, or in the one that is named, on the home cluster or the
+    one that is named."""
 
     kind: PlacementKind = PlacementKind.SHARED
     database: DatabaseName | None = None
+    cluster: ClusterName | None = None
 
     @model_validator(mode="after")
     def _names_its_own(self) -> Placement:
         if (self.kind is PlacementKind.SHARED) is not (self.database is None):
             raise ValueError("a database of one's own is named, the shared one is not")
+        if (self.kind is PlacementKind.CLUSTER) is not (self.cluster is not None):
+            raise ValueError("another cluster is named, the home one is not")
         return self
+
+    @property
+    def words(self) -> str:
+        """For people, behind "is"."""
+        if self.cluster is not None:
+            return f"on the cluster {self.cluster}"
+        return "in a database of its own" if self.database is not None else "in the shared database"
 
 
 class MoveStage(StrEnum):

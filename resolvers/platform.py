@@ -21,6 +21,7 @@ from app.plans import BillingCycle
 from app.services import clinic_entries, offboarding, operators, platform_log, tenants_admin
 from app.services.changes import row_of
 from app.services.offboarding import USUAL_DAYS
+from app.services.placement.provisioning import Goal
 from app.tenancy.scope import current_scope
 from models import Operator, OperatorEntry, PlatformAudit, Tenant, User
 from models.tenant import MoveStage, PlacementKind, SubscriptionStatus, TenantStatus
@@ -42,6 +43,7 @@ described(
     "In what kind of place a clinic's data is.",
     SHARED="In the database that clinics share.",
     OWN_DATABASE="In a database of its own, on the same servers. Its patients are not shared with other clinics.",
+    CLUSTER="In a database of its own, on other servers. Its patients are not shared with other clinics.",
 )
 described(
     MoveStage,
@@ -73,6 +75,7 @@ class TenantOffboardingType:
 class TenantPlacementType:
     kind: PlacementKind = stored(description="In what kind of place.")
     database: str | None = stored(description="The name of its own database, if it has one.")
+    cluster: str | None = stored(description="The name of the cluster with its database, if that is another one.")
 
 
 @row_type("TenantMove", description="A clinic on its way to another place, or whose former place is not cleared yet.")
@@ -96,7 +99,9 @@ class TenantType:
     subscription: TenantSubscriptionType = stored(description="Its plan.")
     placement: TenantPlacementType = stored(description="Where its data is.")
     move: TenantMoveType | None = stored(description="Its move to another place, while there is anything left of it.")
-    up_to_date: bool = stored(description="Whether the database with its data is up to date with this version.")
+    up_to_date: bool | None = stored(
+        description="Whether the database with its data is up to date with this version; null while it is out of reach."
+    )
     members: int = stored(description="How many people may enter it at present.")
     created_at: datetime = stored(description="When it was opened.")
     offboarding: TenantOffboardingType | None = stored(description="Its deletion, where that is to come.")
@@ -191,6 +196,7 @@ class OpenTenantInput:
     timezone: str = strawberry.field(default="UTC", description="IANA time zone, such as `America/New_York`.")
     currency: str = strawberry.field(default="USD", description="ISO 4217 code.")
     placement: PlacementKind = strawberry.field(default=PlacementKind.SHARED, description="Where its data is to be.")
+    cluster: str | None = strawberry.field(default=None, description="On which cluster, for a place on another one.")
     reason: str = strawberry.field(description="Why: 10 to 500 characters, for the platform's audit.")
 
 
@@ -334,7 +340,7 @@ class PlatformMutation(Resolver):
         admin = {"name": input.admin.name, "email": input.admin.email, "password": input.admin.password}
         settings = {"timezone": input.timezone, "currency": input.currency}
         body = {"name": input.name, "subdomain": input.subdomain, "admin": admin, "settings": settings}
-        opened = await tenants_admin.open_tenant(body, input.placement, input.reason)
+        opened = await tenants_admin.open_tenant(body, Goal(input.placement, input.cluster), input.reason)
         return await _tenant(info, str(opened.key), "input.subdomain")
 
     @field(PlatformRight.TENANT_MANAGE, description="Lets a clinic answer on its host, or stops it.", without_plan=True)

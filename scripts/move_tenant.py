@@ -1,5 +1,5 @@
-"""Moves a clinic into a database of its own, or back into the shared one, while it works; without --execute it only
-tells what that would do.
+"""Moves a clinic into a database of its own, on this cluster or another one, or back into the shared one, while it
+works; without --execute it only tells what that would do.
 
 A run that was interrupted, also by kill -9, is finished by running it again, or given up with --undo. Exit codes: 0
 done (or told), 1 it cannot be done, 2 the command was called wrongly.
@@ -20,28 +20,34 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn
 
 from app.services.placement import moving
 from app.services.placement.moving import FORGET, SETTLE, Moved, Stage, Waits, Watch
+from app.services.placement.provisioning import Goal, require_cluster
 from models import Tenant
-from models.tenant import MoveStage, PlacementKind
+from models.tenant import MoveStage, Placement, PlacementKind
 from scripts.runtime import Backend, backend, explained, settings_or_stop
 
 cli = typer.Typer(add_completion=False)
 console = Console(highlight=False)
+FLAGS = {"cluster": "--cluster"}
 
 
-class Goal(StrEnum):
+class To(StrEnum):
     """Where to."""
 
     OWN = "own"
     SHARED = "shared"
 
 
-KINDS: Mapping[Goal, PlacementKind] = {Goal.OWN: PlacementKind.OWN_DATABASE, Goal.SHARED: PlacementKind.SHARED}
+GOALS: Mapping[To, Goal] = {To.OWN: Goal(PlacementKind.OWN_DATABASE), To.SHARED: Goal(PlacementKind.SHARED)}
 
 
 @cli.command()
 def main(
     subdomain: Annotated[str, typer.Argument(help="The clinic's subdomain.")],
-    to: Annotated[Goal | None, typer.Option("--to", help="Into a database of its own, or the shared one.")] = None,
+    to: Annotated[To | None, typer.Option("--to", help="Into a database of its own, or the shared one.")] = None,
+    cluster: Annotated[
+        str | None,
+        typer.Option("--cluster", metavar="NAME", help="Into a database of its own on that other cluster."),
+    ] = None,
     back: Annotated[bool, typer.Option("--back", help="Back to where it was before its last move.")] = False,
     undo: Annotated[bool, typer.Option("--undo", help="Give up a move that was interrupted.")] = False,
     clear: Annotated[
@@ -57,64 +63,67 @@ def main(
     as_json: Annotated[bool, typer.Option("--json", help="Print the outcome as JSON.")] = False,
 ) -> None:
     """Move a clinic to another database. It works meanwhile, and can be read only for the last part."""
-    if sum((to is not None, back, undo, clear)) != 1:
-        raise typer.BadParameter("say one of --to, --back, --undo and --clear")
+    if sum((to is not None, cluster is not None, back, undo, clear)) != 1:
+        raise typer.BadParameter("say one of --to, --cluster, --back, --undo and --clear")
     settings = settings_or_stop(as_json=as_json)
     waits = Waits(timedelta(seconds=settle), FORGET if settle else timedelta(0))
-    with explained(as_json=as_json), backend(settings, with_schema=False) as ready:
+    with explained(as_json=as_json, flags=FLAGS), backend(settings, with_schema=False) as ready:
         tenant = ready.run(moving.clinic_to_move(subdomain))
         if undo or clear:
             _give_up_or_clear(ready, tenant, waits, undo=undo, execute=execute)
             return
-        kind = KINDS[to] if to is not None else _former(tenant)
+        goal = _former(tenant) if back else GOALS[to] if to is not None else Goal(PlacementKind.CLUSTER, cluster)
+        ready.run(require_cluster(goal, at="cluster"))
         if not execute:
-            _tell_plan(ready, tenant, kind)
+            _tell_plan(ready, tenant, goal)
             return
         try:
-            done = _with_progress(ready, tenant, kind, waits, keep=not drop_source, quiet=as_json)
+            done = _with_progress(ready, tenant, goal, waits, keep=not drop_source, quiet=as_json)
         except KeyboardInterrupt:
-            goal = next(goal for goal, wanted in KINDS.items() if wanted is kind)
-            typer.echo(
-                f"Interrupted. --to {goal.value} --execute goes on where it ended, --undo gives it up.", err=True
-            )
+            typer.echo(f"Interrupted. {_flag(goal)} --execute goes on where it ended, --undo gives it up.", err=True)
             raise typer.Exit(130) from None
     _tell(done, as_json=as_json)
 
 
-def _former(tenant: Tenant) -> PlacementKind:
+def _former(tenant: Tenant) -> Goal:
     if tenant.move is None:
-        raise typer.BadParameter(f"{tenant.subdomain} has no former place: say --to")
+        raise typer.BadParameter(f"{tenant.subdomain} has no former place: say --to or --cluster")
     if tenant.move.stage is not MoveStage.KEPT:
-        goal = _goal(tenant.move.target.kind)
+        flag = _flag(_goal(tenant.move.target))
         raise typer.BadParameter(
-            f"a move of {tenant.subdomain} was interrupted: say --to {goal} to finish it, or --undo to give it up"
+            f"a move of {tenant.subdomain} was interrupted: say {flag} to finish it, or --undo to give it up"
         )
-    return tenant.move.source.kind
+    return _goal(tenant.move.source)
 
 
-def _goal(kind: PlacementKind) -> str:
-    return next(goal.value for goal, wanted in KINDS.items() if wanted is kind)
+def _goal(place: Placement) -> Goal:
+    return Goal(place.kind, place.cluster)
 
 
-def _tell_plan(ready: Backend, tenant: Tenant, kind: PlacementKind) -> None:
+def _flag(goal: Goal) -> str:
+    """How that goal is said."""
+    if goal.cluster is not None:
+        return f"--cluster {goal.cluster}"
+    return f"--to {next(to.value for to, wanted in GOALS.items() if wanted == goal)}"
+
+
+def _tell_plan(ready: Backend, tenant: Tenant, goal: Goal) -> None:
+    target = goal.placement(tenant.key)
     documents, shared = ready.run(moving.documents_of(tenant)), ready.run(moving.shared_patients(tenant))
-    console.print(f"{tenant.name} ({tenant.subdomain}): {documents} documents, {_place(tenant.placement.kind)}.")
+    console.print(f"{tenant.name} ({tenant.subdomain}): {documents} documents, {tenant.placement.words}.")
     if tenant.move is not None:
-        goal = _place(tenant.move.target.kind)
-        console.print(f"A move, after which it is {goal}, has come as far as: {tenant.move.stage.value}.")
-    if kind is PlacementKind.OWN_DATABASE and shared:
+        console.print(
+            f"A move, after which it is {tenant.move.target.words}, has come as far as: {tenant.move.stage.value}."
+        )
+    if goal.kind is not PlacementKind.SHARED and shared:
         console.print(f"It shares {shared} patients with other clinics, so it must stay in the shared database.")
-    if kind is tenant.placement.kind and (tenant.move is None or tenant.move.stage is MoveStage.KEPT):
+    if target == tenant.placement and (tenant.move is None or tenant.move.stage is MoveStage.KEPT):
         console.print("It is there already: nothing would be moved.")
         return
-    if tenant.move is not None and tenant.move.stage is not MoveStage.KEPT and kind is not tenant.move.target.kind:
+    if tenant.move is not None and tenant.move.stage is not MoveStage.KEPT and target != tenant.move.target:
         console.print("That move is to be finished first, or given up with --undo.")
         return
-    console.print(f"It would move and be {_place(kind)}. Nothing was changed. Add --execute to move.")
-
-
-def _place(kind: PlacementKind) -> str:
-    return "in a database of its own" if kind is PlacementKind.OWN_DATABASE else "in the shared database"
+    console.print(f"It would move and be {target.words}. Nothing was changed. Add --execute to move.")
 
 
 def _give_up_or_clear(ready: Backend, tenant: Tenant, waits: Waits, *, undo: bool, execute: bool) -> None:
@@ -124,7 +133,7 @@ def _give_up_or_clear(ready: Backend, tenant: Tenant, waits: Waits, *, undo: boo
         return
     if undo:
         ready.run(moving.undo(tenant, actor=_actor()))
-        console.print(f"The move is given up: {tenant.subdomain} stays {_place(tenant.placement.kind)}.")
+        console.print(f"The move is given up: {tenant.subdomain} stays {tenant.placement.words}.")
         return
     ready.run(moving.clear_source(tenant, actor=_actor(), waits=waits))
     console.print(f"The former place of {tenant.subdomain} holds nothing any more.")
@@ -134,9 +143,7 @@ def _actor() -> str:
     return f"command:{getpass.getuser()}"
 
 
-def _with_progress(
-    ready: Backend, tenant: Tenant, kind: PlacementKind, waits: Waits, *, keep: bool, quiet: bool
-) -> Moved:
+def _with_progress(ready: Backend, tenant: Tenant, goal: Goal, waits: Waits, *, keep: bool, quiet: bool) -> Moved:
     columns = (SpinnerColumn(), TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn())
     total = ready.run(moving.documents_of(tenant))
     shown = Console(highlight=False, quiet=quiet)
@@ -152,7 +159,7 @@ def _with_progress(
             progress.advance(progress.task_ids[-1], count)
 
         work = moving.move(
-            tenant, kind, actor=_actor(), keep_source=keep, watch=Watch(stage=begin, step=step), waits=waits
+            tenant, goal, actor=_actor(), keep_source=keep, watch=Watch(stage=begin, step=step), waits=waits
         )
         return ready.run(work)
 
@@ -169,7 +176,7 @@ def _tell(done: Moved, *, as_json: bool) -> None:
         }
         typer.echo(json.dumps(told))
         return
-    console.print(f"{tenant.name} is {_place(tenant.placement.kind)} ({tenant.placement.database or 'shared'}).")
+    console.print(f"{tenant.name} is {tenant.placement.words} ({tenant.placement.database or 'shared'}).")
     if done.digests:
         console.print(f"{documents} documents were compared byte by byte; it was read-only for {done.seconds:.0f} s.")
     if done.kept:

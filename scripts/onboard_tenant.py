@@ -15,6 +15,7 @@ from rich.console import Console
 
 from app.errors import ValidationFailed
 from app.services.onboarding import Onboarded, OnboardingForm, onboard, read_form
+from app.services.placement.provisioning import Goal
 from models.tenant import PlacementKind
 from scripts.onboarding_wizard import PASSWORD, Answers, Wizard, nested, problems
 from scripts.runtime import (
@@ -91,6 +92,12 @@ def main(
         PlacementKind | None,
         typer.Option(help="Where its data is to be: the shared database, or one of its own.", rich_help_panel=_CLINIC),
     ] = None,
+    cluster: Annotated[
+        str | None,
+        typer.Option(
+            metavar="NAME", help="A database of its own on that cluster (scripts.clusters).", rich_help_panel=_CLINIC
+        ),
+    ] = None,
     yes: Annotated[
         bool, typer.Option("--yes", "-y", help="Ask nothing: all must be given.", rich_help_panel=_AUTOMATION)
     ] = False,
@@ -108,13 +115,23 @@ def main(
     values = (*clinic, timezone, currency, date_format, *admin)
     given = {path: value for path, value in zip(FLAGS, values, strict=True) if value is not None}
     asking = not (yes or as_json)
+    goal = _goal(placement, cluster)
     _check_given(given, asking=asking, as_json=as_json)
     settings = settings_or_stop(as_json=as_json)
-    with explained(as_json=as_json, flags=FLAGS), backend(settings) as ready:
-        wizard = Wizard(ready, given, placement)
+    with explained(as_json=as_json, flags={**FLAGS, "cluster": "--cluster"}), backend(settings) as ready:
+        wizard = Wizard(ready, given, goal)
         form = wizard.ask() if asking else read_form(nested(given))
-        opened = _open(ready, form, wizard.placement, quiet=as_json)
+        opened = _open(ready, form, wizard.goal, quiet=as_json)
     _tell(opened, clinic_url(settings, opened.tenant.subdomain), as_json=as_json)
+
+
+def _goal(placement: PlacementKind | None, cluster: str | None) -> Goal | None:
+    """What the flags say; None when they leave it open. Raises `typer.BadParameter` when they do not go together."""
+    if cluster is None and placement is not PlacementKind.CLUSTER:
+        return Goal(placement) if placement is not None else None
+    if cluster is None or placement not in (None, PlacementKind.CLUSTER):
+        raise typer.BadParameter("--cluster NAME and --placement cluster go together")
+    return Goal(PlacementKind.CLUSTER, cluster)
 
 
 def _check_given(given: Answers, *, asking: bool, as_json: bool) -> None:
@@ -124,11 +141,11 @@ def _check_given(given: Answers, *, asking: bool, as_json: bool) -> None:
         stop(ValidationFailed(fields=wrong), code=2, as_json=as_json, flags=FLAGS)
 
 
-def _open(ready: Backend, form: OnboardingForm, placement: PlacementKind, *, quiet: bool) -> Onboarded:
+def _open(ready: Backend, form: OnboardingForm, goal: Goal, *, quiet: bool) -> Onboarded:
     console = Console(highlight=False, stderr=True, quiet=quiet)
-    own = "its database, " if placement is PlacementKind.OWN_DATABASE else ""
+    own = "" if goal.kind is PlacementKind.SHARED else "its database, "
     with console.status(f"Opening the clinic: {own}roles, permissions, settings, admin"):
-        return ready.run(onboard(form, placement))
+        return ready.run(onboard(form, goal))
 
 
 def _tell(opened: Onboarded, url: str, *, as_json: bool) -> None:
@@ -139,7 +156,7 @@ def _tell(opened: Onboarded, url: str, *, as_json: bool) -> None:
     seeded, plan = answer["seedData"], answer["subscription"]
     typer.echo(f"{answer['name']} is open, with {seeded['roles']} roles and {seeded['permissions']} permissions.")
     if opened.tenant.placement.database is not None:
-        typer.echo(f"Its data is in a database of its own, {opened.tenant.placement.database}.")
+        typer.echo(f"Its data is {opened.tenant.placement.words}: {opened.tenant.placement.database}.")
     typer.echo(f"Its {plan['plan']} ends on {plan['expiresAt'][:10]}.")
     typer.echo(f"{answer['adminEmail']} signs in at {url}")
 

@@ -18,7 +18,8 @@ from rich.table import Table
 from app.auth.passwords import weakness
 from app.errors import FieldError, ValidationFailed
 from app.services.onboarding import OnboardingForm, person, read_form, subdomain_taken
-from models import User
+from app.services.placement.provisioning import Goal
+from models import Cluster, User
 from models.tenant import PlacementKind
 from models.values import email_key, search_key
 from scripts.runtime import Backend, ask_new_password
@@ -85,11 +86,11 @@ QUESTIONS = (
 class Wizard:
     """Fills up what was given by flags."""
 
-    def __init__(self, ready: Backend, given: Answers, placement: PlacementKind | None = None) -> None:
+    def __init__(self, ready: Backend, given: Answers, goal: Goal | None = None) -> None:
         self._ready = ready
         self._answers = dict(given)
-        self._asks_placement = placement is None
-        self.placement = placement or PlacementKind.SHARED
+        self._asks_placement = goal is None
+        self.goal = goal or Goal()
         """Where the clinic's data is to be."""
 
     def ask(self) -> OnboardingForm:
@@ -101,8 +102,8 @@ class Wizard:
                 self._ask(question)
         if PASSWORD not in self._answers:
             self._answers[PASSWORD] = self._password()
-        if self._asks_placement and typer.confirm("A database of its own? It then shares no patients", default=False):
-            self.placement = PlacementKind.OWN_DATABASE
+        if self._asks_placement:
+            self.goal = self._place()
         self._show()
         if not typer.confirm("Open this clinic?", default=True):
             typer.echo("Nothing was written.", err=True)
@@ -146,6 +147,24 @@ class Wizard:
                 return password
             typer.echo("  is not their password")
 
+    def _place(self) -> Goal:
+        """In a database of its own or not and, where other clusters are known, on which."""
+        if not typer.confirm("A database of its own? It then shares no patients", default=False):
+            return Goal()
+        known = self._ready.run(_clusters())
+        if not known:
+            return Goal(PlacementKind.OWN_DATABASE)
+        shown = ", ".join(known)
+        while True:
+            answer: str = typer.prompt(
+                f"On which cluster ({shown}; empty for this one)", default="", show_default=False
+            )
+            if not answer.strip():
+                return Goal(PlacementKind.OWN_DATABASE)
+            if answer.strip() in known:
+                return Goal(PlacementKind.CLUSTER, answer.strip())
+            typer.echo("  is not a known cluster")
+
     def _proves(self, form: OnboardingForm) -> bool:
         try:
             self._ready.run(person(form.admin))
@@ -158,8 +177,9 @@ class Wizard:
         for question in QUESTIONS:
             if question.path in self._answers:
                 table.add_row(question.text.partition(" (")[0], self._answers[question.path])
-        if self.placement is PlacementKind.OWN_DATABASE:
-            table.add_row("Database", "one of its own")
+        if self.goal.kind is not PlacementKind.SHARED:
+            on = f" on the cluster {self.goal.cluster}" if self.goal.cluster else ""
+            table.add_row("Database", f"one of its own{on}")
         typer.echo()
         Console(highlight=False, markup=False).print(table)
         typer.echo()
@@ -168,6 +188,10 @@ class Wizard:
 def _weakness(password: str) -> str | None:
     found = weakness(password, PASSWORD)
     return found.message if found else None
+
+
+async def _clusters() -> list[str]:
+    return [row["name"] for row in await Cluster.rows({}, projection=["name"], sort=[("name", 1)])]
 
 
 async def _is_known(email: str) -> bool:

@@ -5,14 +5,17 @@ Exit codes: 0 done, 1 refused or not possible.
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
+from pymongo import AsyncMongoClient
 
 from app.config import Settings
 from app.db.schema import apply_schema
 from app.services.placement.provisioning import is_clinics_own
+from app.tenancy.clusters import clusters
 from app.tenancy.crossing import system_scope
+from models import Cluster
 from scripts.runtime import REFUSED_IN_PRODUCTION, Backend, backend, explained, settings_or_stop
 
 cli = typer.Typer(add_completion=False)
@@ -42,10 +45,16 @@ def _confirm(settings: Settings) -> None:
 
 async def _reset(ready: Backend, settings: Settings) -> None:
     async with system_scope("the database is made anew", action="reset_db"):
-        for name in await ready.client.list_database_names():
-            if name == settings.mongodb_database or is_clinics_own(name, settings.mongodb_database):
-                await ready.client.drop_database(name)
+        for row in await Cluster.rows({}, projection=["name"]):
+            await _drop(await clusters.client(row["name"]), settings.mongodb_database)
+        await _drop(ready.client, settings.mongodb_database)
     await apply_schema(ready.client[settings.mongodb_database], force=True)
+
+
+async def _drop(client: AsyncMongoClient[dict[str, Any]], shared: str) -> None:
+    for name in await client.list_database_names():
+        if name == shared or is_clinics_own(name, shared):
+            await client.drop_database(name)
 
 
 if __name__ == "__main__":

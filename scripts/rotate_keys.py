@@ -20,6 +20,7 @@ from app.errors import AppError, Unavailable
 from app.integrations.kms import KeyRefused
 from app.services.clinics import clinic_to_change
 from app.services.key_rotation import SETTLE, Row, Sealing, begin, finish, live_keys, rewrap, seal_all, settle
+from app.services.placement.clusters import clusters_under_former_keys, rewrap_cluster
 from app.services.second_factors import apps_under_former_keys, rewrap_app
 from app.services.tenant_keys import TenantKeys
 from app.services.watching import Report
@@ -54,6 +55,7 @@ def main(
         if master:
             failed = ready.run(_master(ready.keys, tenants, dry_run))
             failed |= every and ready.run(_apps(ready.keys, dry_run))
+            failed |= every and ready.run(_clusters(ready.keys, dry_run))
         else:
             failed = ready.run(_data(ready.keys, tenants, dry_run, timedelta(seconds=wait)))
     raise typer.Exit(1 if failed else 0)
@@ -105,6 +107,17 @@ async def _apps(keys: TenantKeys, dry: bool) -> bool:
         return False
     done = sum([await rewrap_app(keys.masters, row) for row in rows])
     console.print(f"{done} authenticator apps' secrets are encrypted by {keys.masters.present.provider}.")
+    return done < len(rows)
+
+
+async def _clusters(keys: TenantKeys, dry: bool) -> bool:
+    """The addresses of other clusters, which belong to no clinic either."""
+    rows = await clusters_under_former_keys(keys.masters)
+    if dry:
+        console.print(f"{len(rows)} clusters' addresses, encrypted by another master.")
+        return False
+    done = sum([await rewrap_cluster(keys.masters, row) for row in rows])
+    console.print(f"{done} clusters' addresses are encrypted by {keys.masters.present.provider}.")
     return done < len(rows)
 
 

@@ -32,8 +32,10 @@ from app.logging import configure_logging
 from app.plans import use_plans
 from app.services.audit_chain import drain as drain_audit
 from app.services.audit_chain import use_audit_keys
+from app.services.placement.clusters import use_clusters
 from app.services.talk.channels import use_channels
 from app.services.tenant_keys import TenantKeys, use_tenant_keys
+from app.tenancy.clusters import clusters
 from app.tenancy.scope import Scope, open_scope
 from scripts.start_checks import StartError, check_mongodb
 
@@ -82,6 +84,7 @@ def backend(settings: Settings, *, with_schema: bool = True) -> Iterator[Backend
     use_audit_keys(settings)
     use_plans(required=settings.subscriptions)
     keys = use_tenant_keys(settings)
+    use_clusters(settings)
     use_blobs(settings)
     use_channels(settings)
     with asyncio.Runner() as runner:
@@ -92,6 +95,7 @@ def backend(settings: Settings, *, with_schema: bool = True) -> Iterator[Backend
             runner.run(drain_audit())
             runner.run(close_paypal())
             runner.run(keys.close())
+            runner.run(clusters.close())
             runner.run(client.close())
 
 

@@ -1,6 +1,7 @@
 """What every test stands on: one real mongod for the run, one database for each worker, known settings.
 
-`MONGODB_URI` names the database to test against; without it a local mongod is started and thrown away.
+`MONGODB_URI` names the database to test against; without it a local mongod is started and thrown away. A second one,
+`OTHER_MONGODB_URI`, is another cluster, on which some clinics live.
 Fixtures of a subject live in `tests/fixtures/`, one module each; all of them are loaded here.
 """
 
@@ -34,11 +35,14 @@ pytest_plugins = [
 ]
 
 TEST_SECRET = "jX0v3Wq8-rT5nKz1_PdYb7hLs9uMfEcGa2iRoBt4"
+OTHER_PASSWORD = "Wv7-never-to-be-seen-3Kq"
 TEST_ENCRYPTION_KEY = "Q7mZ2xLr9-VbN4cKt8_JwHy3sDfGp6uTeXa1oRi5"
 
 _EXTERNAL_URI = os.environ.get("MONGODB_URI")
+_OTHER_EXTERNAL_URI = os.environ.get("OTHER_MONGODB_URI")
 _running = pytest.StashKey[ExitStack]()
 _uri = pytest.StashKey[str]()
+_other_uri = pytest.StashKey[str]()
 
 hypothesis_settings.register_profile("local", deadline=None)
 hypothesis_settings.register_profile("ci", deadline=None, derandomize=True, database=None, print_blob=True)
@@ -60,6 +64,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 def pytest_configure_node(node: WorkerController) -> None:
     """Runs in the parent of the test processes: they share the mongod that it starts."""
     node.workerinput["mongodb_uri"] = _mongod_of(node.config)
+    node.workerinput["other_mongodb_uri"] = _other_mongod_of(node.config)
 
 
 def pytest_unconfigure(config: pytest.Config) -> None:
@@ -75,14 +80,24 @@ def mongodb_uri(request: pytest.FixtureRequest) -> str:
 
 
 @pytest.fixture(scope="session")
-def database_name(mongodb_uri: str) -> Iterator[str]:
+def other_mongodb_uri(request: pytest.FixtureRequest) -> str:
+    """Another cluster, to which a user with a password signs in."""
+    handed_down: dict[str, Any] = getattr(request.config, "workerinput", {})
+    return handed_down.get("other_mongodb_uri") or _other_mongod_of(request.config)
+
+
+@pytest.fixture(scope="session")
+def database_name(mongodb_uri: str, request: pytest.FixtureRequest) -> Iterator[str]:
     """A database of this test process alone; it, and each database that starts with its name, is dropped."""
     name = f"test_{uuid4().hex[:12]}"
     yield name
-    with MongoClient[dict[str, Any]](mongodb_uri) as client:
-        for found in client.list_database_names():
-            if found.startswith(name):
-                client.drop_database(found)
+    handed_down: dict[str, Any] = getattr(request.config, "workerinput", {})
+    other = handed_down.get("other_mongodb_uri") or request.config.stash.get(_other_uri, None)
+    for uri in filter(None, (mongodb_uri, other)):
+        with MongoClient[dict[str, Any]](uri) as client:
+            for found in client.list_database_names():
+                if found.startswith(name):
+                    client.drop_database(found)
 
 
 @pytest.fixture(scope="session")
@@ -116,6 +131,19 @@ def _mongod_of(config: pytest.Config) -> str:
     if _uri not in config.stash:
         config.stash[_uri] = _EXTERNAL_URI or config.stash[_running].enter_context(_throwaway_mongod())
     return config.stash[_uri]
+
+
+def _other_mongod_of(config: pytest.Config) -> str:
+    """As `_mongod_of`, for the second one, whose address holds a password."""
+    if _other_uri not in config.stash and _OTHER_EXTERNAL_URI:
+        config.stash[_other_uri] = _OTHER_EXTERNAL_URI
+    if _other_uri not in config.stash:
+        uri = config.stash[_running].enter_context(_throwaway_mongod())
+        with MongoClient[dict[str, Any]](uri) as client:
+            client.admin.command("createUser", "clinics", pwd=OTHER_PASSWORD, roles=["root"])
+        signed_in = uri.replace("mongodb://", f"mongodb://clinics:{OTHER_PASSWORD}@")
+        config.stash[_other_uri] = f"{signed_in}&authSource=admin"
+    return config.stash[_other_uri]
 
 
 @contextmanager

@@ -91,7 +91,7 @@ async def identify_patient(token: str, scope: Scope, settings: Settings) -> Scop
         return None
     live, clinic = await asyncio.gather(_session(claims, scope), live_clinic(scope.tenant))
     if clinic.residence != scope.tenant.residence:  # it was moved a moment ago
-        scope = at_clinic(scope, clinic)
+        scope = await at_clinic(scope, clinic)
         live = await _session(claims, scope)
     if live is None or not _is_live(live.session, settings, now()):
         return None

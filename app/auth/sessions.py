@@ -154,7 +154,7 @@ async def identify(token: str, scope: Scope, settings: Settings) -> Scope | None
     if live is None or is_over(live.session, live.clinic.policy if live.clinic else None, settings, moment):
         return None
     await _mark_seen(live.session, moment)
-    known = await _with_actor(at_clinic(scope, live.clinic), claims, live)
+    known = await _with_actor(await at_clinic(scope, live.clinic), claims, live)
     return known if lacks_second_factor(known) else await with_office(known)
 
 

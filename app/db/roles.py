@@ -11,6 +11,7 @@ from pymongo.errors import OperationFailure
 
 from app.db.schema import STATE
 from app.tenancy.scope import Database
+from app.tenancy.spanning import COMMIT_LOG
 from models import (
     ALL_DOCUMENTS,
     SHARED_DOCUMENTS,
@@ -59,7 +60,7 @@ def privileges_elsewhere() -> list[dict[str, Any]]:
     names = [one.guarded_name() for one in (*TENANT_DOCUMENTS, *SHARED_DOCUMENTS)]
     granted = [
         {"resource": {"db": ANY, "collection": name}, "actions": list(FEWER.get(name, READ_AND_WRITE))}
-        for name in (*names, STATE)
+        for name in (*names, STATE, COMMIT_LOG)
     ]
     return [*granted, {"resource": {"db": ANY, "collection": ""}, "actions": ["listCollections"]}]
 

@@ -14,8 +14,10 @@ from bson import ObjectId, json_util
 from pymongo.errors import CollectionInvalid, DuplicateKeyError, OperationFailure
 
 from app.db.migrations import MIGRATIONS
+from app.tenancy.away import cluster_of
 from app.tenancy.kinds import ARCHIVED_FIELD, SHARED_FIELD, TENANT_FIELD, Kind, kind_of
 from app.tenancy.scope import Database, Scope, open_scope
+from app.tenancy.spanning import COMMIT_LOG
 from models import ALL_DOCUMENTS, Role
 from models.base import GuardedDocument
 from models.values import now
@@ -163,6 +165,8 @@ async def _nothing_to_migrate(place: Database) -> None:
 
 async def _compare(place: Database, plan: Sequence[Wanted], report: SchemaReport, *, change: bool) -> None:
     existing = {found["name"]: found async for found in await place.list_collections()}
+    if cluster_of(place) is not None and COMMIT_LOG not in existing:  # no transaction makes a collection
+        await _missing_collection(place, Wanted(COMMIT_LOG, {}, {}), report, change=change)
     for part in plan:
         found = existing.get(part.name)
         if found is None:

@@ -8,15 +8,13 @@ from collections.abc import Awaitable, Callable, Hashable
 from typing import TypeVar
 from weakref import WeakKeyDictionary, WeakValueDictionary
 
-import pymongo
 import structlog
-from pymongo import ReadPreference, WriteConcern
 from pymongo.asynchronous.client_session import AsyncClientSession
-from pymongo.errors import PyMongoError
-from pymongo.read_concern import ReadConcern
 
 from app.errors import Unavailable
+from app.tenancy.places import home_of
 from app.tenancy.scope import scope_or_none
+from app.tenancy.spanning import MAX_SECONDS, run_transaction
 from models.platform_audit import PlatformAudit
 
 T = TypeVar("T")
@@ -26,8 +24,6 @@ log = structlog.get_logger(__name__)
 _after_commit: WeakKeyDictionary[AsyncClientSession, dict[Hashable, Callback]] = WeakKeyDictionary()
 _turns: WeakValueDictionary[Hashable, asyncio.Lock] = WeakValueDictionary()
 
-MAX_TRIES = 10
-MAX_SECONDS = 10.0
 PATIENCE = 90.0
 """Longer than a transaction may stay open where the database has no other limit."""
 
@@ -39,41 +35,21 @@ def after_commit(session: AsyncClientSession, name: Hashable, callback: Callback
 
 
 async def in_transaction(work: Callable[[AsyncClientSession], Awaitable[T]], *, seconds: float = MAX_SECONDS) -> T:
-    """Runs `work(session)` in one transaction (snapshot reads, majority writes) and returns what it returns.
+    """Runs `work(session)` in one transaction (snapshot reads, majority writes) and returns what it returns; see
+    `app.tenancy.spanning`.
 
     `work` may run several times, so it must do nothing but database work with that session. Reads in a snapshot
     do not lock: check and act by unique index or compare-and-set. Raises what `work` raises, and `Unavailable`
     when other transactions stay in the way for `MAX_TRIES` tries or `seconds` seconds, for which work that touches very
     many documents may ask for more; the server ends a transaction after a minute.
     """
-    tries = 0
 
     async def once(session: AsyncClientSession) -> T:
-        nonlocal tries
-        tries += 1
-        if tries > MAX_TRIES:
-            raise Unavailable
         _after_commit.pop(session, None)
         return await work(session)
 
-    scope = scope_or_none()
-    database = scope.database if scope is not None else None
-    client = (database if database is not None else PlatformAudit.home_database()).client
-    try:
-        with pymongo.timeout(seconds):
-            async with client.start_session() as session:
-                result = await session.with_transaction(
-                    once,
-                    read_concern=ReadConcern("snapshot"),
-                    write_concern=WriteConcern("majority"),
-                    read_preference=ReadPreference.PRIMARY,
-                )
-                await _run_callbacks(session)
-                return result
-    except PyMongoError as error:
-        if error.has_error_label("TransientTransactionError"):
-            raise Unavailable from error
-        raise
+    home = home_of(scope_or_none(), PlatformAudit.home_database)
+    return await run_transaction(home, once, seconds=seconds, then=_run_callbacks)
 
 
 async def patiently(work: Callable[[AsyncClientSession], Awaitable[T]]) -> T:

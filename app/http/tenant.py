@@ -23,7 +23,7 @@ class Directory(Protocol):
         """The active clinic of this name; None alike for an unknown, inactive or suspended one."""
         ...
 
-    def database_for(self, tenant: TenantRef) -> Database:
+    async def database_for(self, tenant: TenantRef) -> Database:
         """Where the clinic's data lives."""
         ...
 
@@ -73,7 +73,8 @@ class TenantResolver:
         if tenant is None:
             raise TenantNotFound
         state.tenant = tenant.subdomain
-        with open_scope(replace(current_scope(), tenant=tenant, database=self._directory.database_for(tenant))):
+        database = await self._directory.database_for(tenant)
+        with open_scope(replace(current_scope(), tenant=tenant, database=database)):
             await self.app(scope, receive, send)
 
     def _subdomain(self, state: RequestState) -> str | None:

@@ -26,6 +26,7 @@ from pymongo.errors import BulkWriteError, DuplicateKeyError, PyMongoError, Writ
 
 from app.config import Settings
 from app.errors import Unavailable
+from app.tenancy.clusters import clusters
 from app.tenancy.operations import DUPLICATE_KEY, failures_of
 from app.tenancy.places import Moved
 from app.tenancy.scope import Database, Residence, Scope, TenantRef, open_scope
@@ -287,6 +288,7 @@ async def append(scope: Scope, rows: list[Row]) -> None:
     try:
         await _chain_of(tenant, scope.database).append(rows)
     except Moved as moved:
+        await clusters.ready(moved.residence)
         await _chain_of(replace(tenant, residence=moved.residence), None).append(rows)
 
 

@@ -18,6 +18,7 @@ from app.services.jobs import DAILY, HOURLY, JOBS, MINUTE, Counts, More, job
 from app.services.merging import following
 from app.services.moving.folders import Lock
 from app.services.offboarding import Exports, run_due
+from app.services.placement import commits
 from app.services.queue.turns import CLOSED_AT_ONCE, close_stale
 from app.services.removal_notes import note_missing
 from app.services.subscription import events, keeping, reminders
@@ -117,6 +118,16 @@ async def _offboard_clinics(settings: Settings) -> Counts:
     if done.failed:
         raise Unavailable("; ".join(f"{clinic}: {why}" for clinic, why in sorted(done.failed.items())))
     return {"exported": len(done.exported), "deleted": len(done.deleted)}
+
+
+@job(
+    "follow-commits",
+    "Does at home what transactions with clinics on other clusters have left to do there.",
+    per_clinic=False,
+    every=FREQUENTLY,
+)
+async def _follow_commits(_: Settings) -> Counts:
+    return await commits.follow_all()
 
 
 @job("move-subscriptions", "Notes which trials and plans have ended.", every=HOURLY)

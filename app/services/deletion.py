@@ -26,6 +26,7 @@ from app.services.clinics import clinic_named, deleted_already
 from app.services.deletion_plan import any_of, plan_deletion, without_another_hold
 from app.services.documents.removal import count_files, delete_all
 from app.services.moving.folders import Lock
+from app.services.placement import commits
 from app.services.placement.leaving import purge_elsewhere
 from app.services.placement.provisioning import drop
 from app.services.platform_log import note_work
@@ -176,6 +177,7 @@ async def _purge_until_nothing_is_left(tenant: Tenant, tell: Watch) -> None:
 
 
 async def _purge(tenant: Tenant, report: Report) -> None:
+    await commits.follow({"subdomain": tenant.subdomain, "placement": tenant.placement.model_dump()}, sure=timedelta(0))
     async with tenant_scope(tenant):
         await keep_remnants()
         for model in TENANT_DOCUMENTS:

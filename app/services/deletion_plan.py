@@ -55,8 +55,9 @@ async def _count_shared(tenant: Tenant) -> tuple[dict[str, int], dict[str, int]]
     alone: dict[str, int] = {}
     stay: dict[str, int] = {}
     async with system_scope(f"plan the deletion of {tenant.subdomain}") as system:
+        place = await database_of(tenant.placement)
         for model in SHARED_DOCUMENTS:
-            name, stored = model.guarded_name(), system.raw(model, database=database_of(tenant.placement))
+            name, stored = model.guarded_name(), system.raw(model, database=place)
             alone[name] = await stored.count_documents({SHARED_FIELD: [tenant.key]})
             stay[name] = await stored.count_documents({SHARED_FIELD: tenant.key}) - alone[name]
     return alone, stay

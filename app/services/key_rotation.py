@@ -126,7 +126,7 @@ async def _place(tenant: Tenant) -> Database:
     present: Tenant = await Tenant.get(tenant.key) or tenant
     if present.move is not None and present.move.stage is not MoveStage.KEPT:
         raise Conflict(f"{tenant.subdomain} is being moved to another place: run this again afterwards.")
-    return database_of(present.placement)
+    return await database_of(present.placement)
 
 
 async def _seal_collection(

@@ -21,7 +21,7 @@ from app.errors import ValidationFailed
 from app.permissions import ADMIN, ROLES, RoleSpec, by_resource
 from app.services.audit import record
 from app.services.changes import build
-from app.services.placement.provisioning import id_for, provisioned
+from app.services.placement.provisioning import Goal, id_for, provisioned, require_cluster
 from app.services.proof import proves
 from app.tenancy.crossing import tenant_scope
 from app.tenancy.directory import ref_of
@@ -45,6 +45,7 @@ from models.values import (
     search_key,
 )
 
+SHARED = Goal()
 _RUNNING = frozenset({SubscriptionStatus.TRIAL, SubscriptionStatus.ACTIVE})
 
 
@@ -162,36 +163,36 @@ async def _nothing(_: Tenant, __: AsyncClientSession) -> None:
 
 async def onboard(
     form: OnboardingForm,
-    kind: PlacementKind = PlacementKind.SHARED,
+    goal: Goal = SHARED,
     *,
     also: Also = _nothing,
     key: str | None = None,
 ) -> Onboarded:
-    """Opens the clinic in one transaction, in a database of its own if `kind` says so; that is made before, and goes
+    """Opens the clinic in one transaction, in a database of its own if `goal` says so; that is made before, and goes
     again when the clinic cannot be opened. Raises VALIDATION_FAILED at the field that is taken or wrong.
 
     A repeat with the same idempotency `key` and form answers as the first did, without opening anything.
     """
     if key is None:
-        return await _open_first(form, kind, also)
-    opening = _digest(form, kind, key)
+        return await _open_first(form, goal, also)
+    opening = _digest(form, goal, key)
 
     async def marked(tenant: Tenant, session: AsyncClientSession) -> None:
         await Tenant.guarded().update_one({"_id": tenant.id}, {"$set": {"opening": opening}}, session=session)
         await also(tenant, session)
 
     try:
-        return await _open_first(form, kind, marked)
+        return await _open_first(form, goal, marked)
     except ValidationFailed:
         if (before := await _opened_before(form, opening)) is None:
             raise
         return before
 
 
-def _digest(form: OnboardingForm, kind: PlacementKind, key: str) -> str:
+def _digest(form: OnboardingForm, goal: Goal, key: str) -> str:
     """By which a request is known again; of the form all but the password, which `person` judges."""
     values = form.model_dump(mode="json", exclude={"admin": {"password"}})
-    return sha256(json.dumps([key, kind.value, values], sort_keys=True).encode()).hexdigest()
+    return sha256(json.dumps([key, _named(goal), values], sort_keys=True).encode()).hexdigest()
 
 
 async def _opened_before(form: OnboardingForm, opening: str) -> Onboarded | None:
@@ -205,14 +206,19 @@ async def _opened_before(form: OnboardingForm, opening: str) -> Onboarded | None
     return Onboarded(tenant, user.email, roles, sum(len(by_resource(spec.permissions)) for spec in ROLES))
 
 
-async def _open_first(form: OnboardingForm, kind: PlacementKind, also: Also) -> Onboarded:
+def _named(goal: Goal) -> str:
+    return goal.kind.value if goal.cluster is None else f"{goal.kind.value} {goal.cluster}"
+
+
+async def _open_first(form: OnboardingForm, goal: Goal, also: Also) -> Onboarded:
     if await subdomain_taken(form.subdomain):
         raise _taken()
-    if kind is PlacementKind.SHARED:
+    await require_cluster(goal, at="cluster")
+    if goal.kind is PlacementKind.SHARED:
         return await _open_once(form, ObjectId(), Placement(), also)
     await person(form.admin)  # whoever cannot open it makes no database
     clinic = id_for(form.subdomain)
-    async with provisioned(clinic, form.subdomain) as placement:
+    async with provisioned(clinic, form.subdomain, goal) as placement:
         return await _open_once(form, clinic, placement, also)
 
 
@@ -287,7 +293,7 @@ async def open_clinic(
     """Writes the clinic, and `user` if not yet stored, within the transaction of `session`.
 
     `clinic` is its id, the same when the transaction is tried again; a `placement` of its own must be ready. With an
-    own database, the transaction spans both.
+    own database, the transaction spans both, also over two clusters.
 
     Raises VALIDATION_FAILED when the subdomain is taken, or the driver's `DuplicateKeyError` when it, or the new
     person's e-mail address, is taken at this very moment.

@@ -13,25 +13,39 @@ from typing import Any
 import pymongo
 from bson import ObjectId
 from pymongo import AsyncMongoClient
+from pymongo.errors import PyMongoError
 
 from app.config import Settings
 from app.db.schema import STATE, SchemaReport, apply_schema
+from app.errors import Unavailable
 from app.services.changes import storable
 from app.services.documents.recount import KIND, by_kind, total
 from app.services.pharmacy.checks import comparisons
+from app.services.placement.commits import doubts
 from app.services.placement.provisioning import is_clinics_own
+from app.tenancy.away import full_name
+from app.tenancy.clusters import clusters
 from app.tenancy.crossing import system_scope
 from app.tenancy.kinds import ARCHIVED_FIELD, SHARED_FIELD, TENANT_FIELD
 from app.tenancy.pipelines import BUSY_CLAIMS
-from app.tenancy.places import own_database, residence_of
-from app.tenancy.scope import Database, Residence
-from models import PLATFORM_DOCUMENTS, SHARED_DOCUMENTS, TENANT_DOCUMENTS, DocumentContent, StorageUsage, Tenant
+from app.tenancy.places import database_at, residence_of
+from app.tenancy.scope import Database
+from app.tenancy.spanning import COMMIT_LOG
+from models import (
+    PLATFORM_DOCUMENTS,
+    SHARED_DOCUMENTS,
+    TENANT_DOCUMENTS,
+    Cluster,
+    DocumentContent,
+    StorageUsage,
+    Tenant,
+)
 from models.base import GuardedDocument
 from models.document import Room
 from models.references import PlatformReference, Reference, WhenGone, pointers_of
 
 EXAMPLES = 5
-OWN_COLLECTIONS = frozenset({STATE})
+OWN_COLLECTIONS = frozenset({STATE, COMMIT_LOG})
 """Collections of the system itself that no document class stands for."""
 
 
@@ -63,9 +77,38 @@ async def check_columns(
             found = [fault async for fault in _faults(place, set(tenants), set(apart))]
             found += [fault async for fault in _misplaced(place, apart)]
             for id, row in sorted(apart.items()):
-                found += [fault async for fault in _own_faults(place, id, residence_of(row))]
-            found += [fault async for fault in _orphans(place, tenants)]
+                found += await _reached_faults(place, id, row)
+            found += [fault async for fault in _orphans(place.client, place.name, tenants, None)]
+            for row in await place[Cluster.guarded_name()].find({}, {"name": 1}, sort=[("name", 1)]).to_list():
+                found += await _cluster_faults(row["name"], place.name, tenants)
     return found + await _schema_faults(place)
+
+
+async def _reached_faults(place: Database, id: ObjectId, row: Mapping[str, Any]) -> list[Finding]:
+    """Those of one clinic's own database, or that it cannot be read because its cluster is away."""
+    residence = residence_of(row)
+    try:
+        own = await database_at(place, residence)
+        found = [fault async for fault in _own_faults(place, own, id)]
+        if residence.cluster is not None:
+            found += [
+                Finding(f"{full_name(own)}.{COMMIT_LOG}", f"is in doubt: {one.why}", 1, (str(one.id),))
+                for one in await doubts(dict(row))
+            ]
+    except (Unavailable, PyMongoError):
+        if residence.cluster is None:
+            raise
+        return [Finding(f"{residence.cluster}/{residence.database}", "cannot be reached")]
+    return found
+
+
+async def _cluster_faults(name: str, shared: str, tenants: Mapping[ObjectId, Any]) -> list[Finding]:
+    """Databases of no clinic on another cluster; one that is away tells of none."""
+    try:
+        client = await clusters.client(name)
+        return [fault async for fault in _orphans(client, shared, tenants, name)]
+    except (Unavailable, PyMongoError):
+        return [Finding(name, "is a cluster that cannot be reached")]
 
 
 async def _faults(place: Database, tenants: set[ObjectId], apart: set[ObjectId]) -> AsyncIterator[Finding]:
@@ -119,10 +162,8 @@ async def _miscounted(place: Database) -> list[ObjectId]:
     return [one for one in (*wrong, *found) if isinstance(one, ObjectId)]
 
 
-async def _own_faults(shared: Database, clinic: ObjectId, residence: Residence) -> AsyncIterator[Finding]:
+async def _own_faults(shared: Database, own: Database, clinic: ObjectId) -> AsyncIterator[Finding]:
     """Those of one clinic's own database, named by it."""
-    own = own_database(shared, residence)
-    assert own is not None  # noqa: S101 - asked for clinics that have one
     found: list[Finding] = []
     for owned in TENANT_DOCUMENTS:
         found += [fault async for fault in _owner_faults(own, owned, {clinic})]
@@ -135,7 +176,7 @@ async def _own_faults(shared: Database, clinic: ObjectId, residence: Residence) 
     found += [fault async for fault in _unknown_collections(own, (*TENANT_DOCUMENTS, *SHARED_DOCUMENTS))]
     found += _drift(await apply_schema(own, check=True, tenant_id=clinic))
     for fault in found:
-        yield replace(fault, collection=f"{own.name}.{fault.collection}")
+        yield replace(fault, collection=f"{full_name(own)}.{fault.collection}")
 
 
 async def _platform_pointers(shared: Database, own: Database, clinic: ObjectId) -> AsyncIterator[Finding]:
@@ -166,14 +207,16 @@ async def _misplaced(place: Database, apart: Mapping[ObjectId, Mapping[str, Any]
             yield Finding(model.guarded_name(), "belongs to a clinic that lives in a database of its own", count)
 
 
-async def _orphans(place: Database, tenants: Mapping[ObjectId, Any]) -> AsyncIterator[Finding]:
-    """Databases that are named as those of clinics, and are no clinic's."""
-    known = {residence_of(row).database for row in tenants.values()} | {
-        f"{place.name}_{id}" for id, row in tenants.items() if row.get("move")
-    }
-    for name in sorted(await place.client.list_database_names()):
-        if is_clinics_own(name, place.name) and name not in known:
-            yield Finding(name, "is the database of no clinic that exists")
+async def _orphans(
+    client: AsyncMongoClient[dict[str, Any]], shared: str, tenants: Mapping[ObjectId, Any], cluster: str | None
+) -> AsyncIterator[Finding]:
+    """Databases on a cluster (None: the home one) that are named as those of clinics, and are of none that is there, or
+    was before a move."""
+    living = {here.database for row in tenants.values() if (here := residence_of(row)).cluster == cluster}
+    known = living | {f"{shared}_{id}" for id, row in tenants.items() if row.get("move")}
+    for name in sorted(await client.list_database_names()):
+        if is_clinics_own(name, shared) and name not in known:
+            yield Finding(f"{cluster}/{name}" if cluster else name, "is the database of no clinic that exists")
 
 
 async def _schema_faults(place: Database) -> list[Finding]:

@@ -12,6 +12,7 @@ from pymongo.asynchronous.collection import AsyncCollection
 
 from app.services.placement.leaving import databases_of
 from app.services.placement.provisioning import database_of, own_placement
+from app.tenancy.away import full_name
 from app.tenancy.crossing import system_scope
 from models import ALL_DOCUMENTS, PlatformAudit, Tenant
 from models.base import GuardedDocument
@@ -34,9 +35,9 @@ async def find_traces(tenant_id: ObjectId, *, report: Callable[[str, int], None]
     found: dict[str, int] = {}
     tenant = await Tenant.find_one({"_id": tenant_id})
     async with system_scope("verify that nothing of a deleted clinic is left") as system:
-        own = database_of(own_placement(tenant_id))
-        for place in databases_of(tenant) if tenant is not None else [system.database, own]:
-            prefix = "" if place.name == system.database.name else f"{place.name}."
+        own = await database_of(own_placement(tenant_id))
+        for place in await databases_of(tenant) if tenant is not None else [system.database, own]:
+            prefix = "" if place.name == system.database.name else f"{full_name(place)}."
             with pymongo.timeout(None):
                 for name in sorted(await place.list_collection_names(filter={"type": "collection"})):
                     if count := await _count(place.get_collection(name, RAW), tenant_id, report):

@@ -8,17 +8,18 @@ from typing import Any
 
 from bson import ObjectId
 from pymongo.asynchronous.client_session import AsyncClientSession
+from pymongo.errors import PyMongoError
 
 from app.db.migrations.running import SHARED, is_behind
 from app.db.migrations.step import Site
 from app.db.transactions import in_transaction
-from app.errors import FieldError, InvalidState, NotFound, ValidationFailed
+from app.errors import FieldError, InvalidState, NotFound, Unavailable, ValidationFailed
 from app.services.changes import another_version
 from app.services.onboarding import onboard, read_form
-from app.services.placement.provisioning import shared_database
+from app.services.placement.provisioning import Goal, shared_database
 from app.services.platform_log import note_act, reason_of
 from app.services.search import searched, starts_with
-from app.tenancy.places import own_database, residence_of
+from app.tenancy.places import database_at, residence_of
 from app.tenancy.scope import Database, Residence
 from models import Membership, Tenant
 from models.tenant import PlacementKind, TenantStatus
@@ -85,8 +86,8 @@ def require_at_rest(tenant: Tenant) -> None:
         raise InvalidState("This clinic is to be deleted: call that off first.")
 
 
-async def open_tenant(body: Mapping[str, Any], kind: PlacementKind, reason: str) -> Tenant:
-    """Opens a clinic for whoever is to run it, in a place of that kind. `body` is the onboarding form.
+async def open_tenant(body: Mapping[str, Any], goal: Goal, reason: str) -> Tenant:
+    """Opens a clinic for whoever is to run it, in such a place. `body` is the onboarding form.
 
     Raises VALIDATION_FAILED at `input.…`.
     """
@@ -96,27 +97,32 @@ async def open_tenant(body: Mapping[str, Any], kind: PlacementKind, reason: str)
         await note_act("tenant.open", said, clinic_id=tenant.key, session=session)
 
     try:
-        return (await onboard(read_form(body), kind, also=noted)).tenant
+        return (await onboard(read_form(body), goal, also=noted)).tenant
     except ValidationFailed as error:
         raise ValidationFailed(fields=[FieldError(f"input.{one.path}", one.message) for one in error.fields]) from None
 
 
 async def with_migrations(rows: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
-    """The rows of clinics with `up_to_date`: whether the database where each lives is as this version expects."""
+    """The rows of clinics with `up_to_date`: whether the database where each lives is as this version expects; None
+    while its cluster cannot be reached."""
     shared = shared_database()
     asked = {"_id": {"$in": [row["_id"] for row in rows]}}
     known = {row["_id"]: row for row in await Tenant.rows(asked, projection=["subdomain", "placement"])}
     places = {residence_of(row): row for row in known.values()}
-    sites = [_site(shared, residence, row) for residence, row in places.items()]
-    behind = dict(zip(places, await asyncio.gather(*map(is_behind, sites)), strict=True))
-    return [{**row, "up_to_date": not behind[residence_of(known[row["_id"]])]} for row in rows]
+    looks = (_is_current(shared, residence, row) for residence, row in places.items())
+    current = dict(zip(places, await asyncio.gather(*looks), strict=True))
+    return [{**row, "up_to_date": current[residence_of(known[row["_id"]])]} for row in rows]
 
 
-def _site(shared: Database, residence: Residence, row: Mapping[str, Any]) -> Site:
-    own = own_database(shared, residence)
-    if own is None:
-        return Site(SHARED, shared, shared)
-    return Site(row["subdomain"], own, shared, row["_id"])
+async def _is_current(shared: Database, residence: Residence, row: Mapping[str, Any]) -> bool | None:
+    if not residence.is_own:
+        return not await is_behind(Site(SHARED, shared, shared))
+    try:
+        return not await is_behind(Site(row["subdomain"], await database_at(shared, residence), shared, row["_id"]))
+    except (Unavailable, PyMongoError):
+        if residence.cluster is None:
+            raise
+        return None
 
 
 async def with_members(rows: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:

@@ -12,24 +12,19 @@ from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, TypeVar
 
-import pymongo
 from bson import ObjectId
-from pymongo import DeleteOne, InsertOne, ReadPreference, UpdateOne, WriteConcern
+from pymongo import DeleteOne, InsertOne, UpdateOne
 from pymongo.asynchronous.client_session import AsyncClientSession
-from pymongo.errors import BulkWriteError, DuplicateKeyError, PyMongoError
-from pymongo.read_concern import ReadConcern
+from pymongo.errors import BulkWriteError, DuplicateKeyError
 from pymongo.results import BulkWriteResult, DeleteResult, InsertManyResult, InsertOneResult, UpdateResult
 
-from app.errors import Unavailable
 from app.tenancy.collection import Stored, TenantCollection
 from app.tenancy.criteria import Document, joined
 from app.tenancy.operations import DUPLICATE_KEY
 from app.tenancy.pipelines import CLAIMS, PERSONAL
-from app.tenancy.places import database_of
+from app.tenancy.places import database_of, home_of
 from app.tenancy.scope import POOL, Scope, TenantId, current_scope, open_scope
-
-MAX_SECONDS = 10.0
-"""So long a transaction of its own may take, tries included."""
+from app.tenancy.spanning import run_transaction
 
 T = TypeVar("T")
 Write = Callable[[AsyncClientSession], Awaitable[T]]
@@ -225,20 +220,7 @@ class ClaimedCollection(TenantCollection):
 
         if session is not None:
             return await work(session)
-        client = database_of(current_scope(), self._home).client
-        try:
-            with pymongo.timeout(MAX_SECONDS):
-                async with client.start_session() as opened:
-                    return await opened.with_transaction(
-                        work,
-                        read_concern=ReadConcern("snapshot"),
-                        write_concern=WriteConcern("majority"),
-                        read_preference=ReadPreference.PRIMARY,
-                    )
-        except PyMongoError as error:
-            if error.has_error_label("TransientTransactionError"):
-                raise Unavailable from error
-            raise
+        return await run_transaction(home_of(current_scope(), self._home), work)
 
     async def _matching(self, own: TenantId, stored: Stored, filter: Any, session: AsyncClientSession) -> list[Any]:
         found = stored.find(self._filter(own, filter), {"_id": 1}, session=session)

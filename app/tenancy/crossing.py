@@ -12,6 +12,7 @@ from pymongo.asynchronous.client_session import AsyncClientSession
 from pymongo.asynchronous.collection import AsyncCollection
 
 from app.errors import TenantGuardRefused
+from app.tenancy.clusters import clusters
 from app.tenancy.criteria import tenant_clause
 from app.tenancy.directory import ref_of
 from app.tenancy.kinds import SHARED_FIELD, Kind
@@ -28,7 +29,10 @@ from models.tenant import Tenant, TenantStatus
 async def tenant_scope(
     tenant: TenantRef | Tenant, *, actor: Actor | None = None, database: Database | None = None
 ) -> AsyncIterator[Scope]:
-    """Opens one clinic for a job or a script, where it lives; `database` names another place."""
+    """Opens one clinic for a job or a script, where it lives; `database` names another place.
+
+    Raises `ClusterUnavailable` when it lives on a cluster that cannot be used.
+    """
     ref = tenant if isinstance(tenant, TenantRef) else ref_of(tenant)
     outer = scope_or_none()
     if outer is not None and outer.trail is not None and (outer.actor or outer.patient):
@@ -41,6 +45,8 @@ async def tenant_scope(
         address=outer.address if outer else "",
         trail=outer.trail if outer else None,
     )
+    if database is None:
+        await clusters.ready(ref.residence)
     with open_scope(scope):
         yield scope
 

@@ -18,7 +18,8 @@ from app.errors import TenantNotFound
 from app.plans import GRACE, PLANS, PlanName, Standing, plans_are_required
 from app.shared_commands import SharedCommands
 from app.tasks import end
-from app.tenancy.places import COLUMNS, own_database, standings
+from app.tenancy.clusters import clusters
+from app.tenancy.places import COLUMNS, database_at, standings
 from app.tenancy.scope import Database, Residence, Scope, SignInPolicy, TenantId, TenantRef
 from models import Tenant
 from models.tenant import SubscriptionStatus, TenantStatus
@@ -52,7 +53,7 @@ def ref_of(tenant: Tenant) -> TenantRef:
         timezone=tenant.settings.timezone,
         currency=tenant.settings.currency,
         policy=_policy_of(tenant.security.model_dump()),
-        residence=Residence(tenant.placement.database),
+        residence=Residence(tenant.placement.database, tenant.placement.cluster),
         standing=standing_of(tenant.subscription.model_dump(include={"plan", "status", "expires_at"})),
     )
 
@@ -101,10 +102,13 @@ def as_it_is(clinic: TenantRef, row: Mapping[str, Any] | None) -> TenantRef:
     return replace(clinic, policy=policy, standing=standing, residence=residence, catalog_version=version)
 
 
-def at_clinic(scope: Scope, clinic: TenantRef | None) -> Scope:
-    """The scope at the clinic as it was just read, and at its database if that is another one by now."""
+async def at_clinic(scope: Scope, clinic: TenantRef | None) -> Scope:
+    """The scope at the clinic as it was just read, and at its database if that is another one by now. Raises
+    `ClusterUnavailable`."""
     before = scope.tenant.residence if scope.tenant is not None else None
     stays = clinic is not None and clinic.residence == before
+    if clinic is not None and not stays:
+        await clusters.ready(clinic.residence)
     return replace(scope, tenant=clinic, database=scope.database if stays else None)
 
 
@@ -143,10 +147,9 @@ class Directory:
             self._keep(subdomain, found)
         return found
 
-    def database_for(self, tenant: TenantRef) -> Database:
-        """Where the clinic's documents live."""
-        own = own_database(self._database, tenant.residence)
-        return own if own is not None else self._database
+    async def database_for(self, tenant: TenantRef) -> Database:
+        """Where the clinic's documents live. Raises `ClusterUnavailable`."""
+        return await database_at(self._database, tenant.residence)
 
     def _keep(self, subdomain: str, found: TenantRef | None) -> None:
         self._cache[subdomain] = (time.monotonic() + KEPT_SECONDS, found)

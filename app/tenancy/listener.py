@@ -11,10 +11,12 @@ from bson import ObjectId
 from pymongo.monitoring import CommandFailedEvent, CommandListener, CommandStartedEvent, CommandSucceededEvent
 
 from app.errors import TenantWallBroken
+from app.tenancy.away import cluster_of
 from app.tenancy.criteria import carries_tenant
 from app.tenancy.kinds import SHARED_FIELD, TENANT_FIELD, Kind, kind_of
 from app.tenancy.pipelines import BUSY_CLAIMS, busy_claims_pipeline
-from app.tenancy.scope import Scope, scope_or_none
+from app.tenancy.scope import POOL, Scope, scope_or_none
+from app.tenancy.transcripts import note_answered, note_failed, note_sent
 
 Command = Mapping[str, Any]
 CLINICS = (Kind.TENANT, Kind.SHARED)
@@ -40,11 +42,13 @@ Recorder = Callable[[CommandStartedEvent, Verdict], None]
 class TenantWall(CommandListener):
     """Raises `TenantWallBroken` for a command on a clinic's collection that is not held to the clinic in scope.
 
-    `recorders` are called with each command and its verdict, before anything is raised.
+    `recorders` are called with each command and its verdict, before anything is raised. `cluster` names the one whose
+    commands these are; None for the home cluster.
     """
 
-    def __init__(self, recorders: Iterable[Recorder] = ()) -> None:
+    def __init__(self, recorders: Iterable[Recorder] = (), *, cluster: str | None = None) -> None:
         self.recorders = list(recorders)
+        self._cluster = cluster
         self._cursors: OrderedDict[tuple[Any, int], ObjectId | None] = OrderedDict()
 
     def started(self, event: CommandStartedEvent) -> None:
@@ -56,9 +60,11 @@ class TenantWall(CommandListener):
             record(event, verdict)
         if verdict is Verdict.BROKEN:
             raise TenantWallBroken(f"{event.command_name} on a clinic's collection is not held to its clinic")
+        note_sent(event)
 
     def succeeded(self, event: CommandSucceededEvent) -> None:
         """Notes which clinic opened a cursor, until the cursor is read to its end."""
+        note_answered(event)
         cursor = event.reply.get("cursor")
         if not isinstance(cursor, Mapping) or not cursor.get("id") or event.command_name == "getMore":
             return
@@ -69,6 +75,7 @@ class TenantWall(CommandListener):
 
     def failed(self, event: CommandFailedEvent) -> None:
         """A failed command opens no cursor."""
+        note_failed(event)
 
     def judge(self, event: CommandStartedEvent) -> Verdict:
         """The verdict on one command under the current scope."""
@@ -84,15 +91,24 @@ class TenantWall(CommandListener):
         if name == "aggregate" and _is_busy_claims(command):
             return Verdict.BUSY_CLAIMS
         if scope is not None and scope.ledger:
-            kept = name == "insert" and _is_ledger(command) and _in_place(scope, event.database_name)
+            kept = name == "insert" and _is_ledger(command) and self._in_place(scope, event.database_name)
             return Verdict.LEDGER if kept else Verdict.BROKEN
         own = _own(scope)
-        if own is None or not _in_place(scope, event.database_name):
+        if own is None or not self._in_place(scope, event.database_name):
             return Verdict.BROKEN
         if name == "getMore":
             return self._opened_by(own, event.connection_id, command)
         check = _CHECKS.get(name)
         return Verdict.HELD if check is not None and check(command, own) else Verdict.BROKEN
+
+    def _in_place(self, scope: Scope | None, database_name: str) -> bool:
+        """A clinic with its own database is served from there only."""
+        if scope is None:
+            return True
+        if scope.database is not None:
+            return scope.database.name == database_name and cluster_of(scope.database) == self._cluster
+        residence = scope.tenant.residence if scope.tenant is not None else POOL
+        return residence.cluster == self._cluster and residence.database in (None, database_name)
 
     def _opened_by(self, own: ObjectId, address: Any, command: Command) -> Verdict:
         opened_by = self._cursors.get((address, command["getMore"]))
@@ -101,16 +117,6 @@ class TenantWall(CommandListener):
 
 def _own(scope: Scope | None) -> ObjectId | None:
     return scope.tenant.id if scope is not None and scope.tenant is not None else None
-
-
-def _in_place(scope: Scope | None, database_name: str) -> bool:
-    """A clinic with its own database is served from there only."""
-    if scope is None:
-        return True
-    if scope.database is not None:
-        return scope.database.name == database_name
-    own = scope.tenant.residence.database if scope.tenant is not None else None
-    return own is None or own == database_name
 
 
 def _collection(namespace: Any) -> str:

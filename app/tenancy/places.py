@@ -18,13 +18,15 @@ from bson import ObjectId
 
 from app.errors import BeingMoved
 from app.shared_commands import SharedCommands
+from app.tenancy.away import cluster_of
+from app.tenancy.clusters import clusters
 from app.tenancy.scope import POOL, Database, Residence, Scope
 
 CONFIRMED_SECONDS = 5.0
 """So long a process goes on writing by what it knows of where a clinic is."""
 KEPT = 10_000
 TENANTS = "tenants"
-COLUMNS = {"placement.database": 1, "move.stage": 1, "move.lease_until": 1}
+COLUMNS = {"placement.database": 1, "placement.cluster": 1, "move.stage": 1, "move.lease_until": 1}
 """What of a stored clinic says where it is, and whether it may be written to."""
 READ_ONLY_STAGE = "read_only"
 WRITTEN_MEANWHILE = frozenset({"audit_entries", "audit_pending", "portal_sessions"})
@@ -50,16 +52,28 @@ class Standing:
 
 
 def own_database(home: Database, residence: Residence) -> Database | None:
-    """The clinic's own database, by the connections of `home`; None for one that lives in the shared database.
+    """The clinic's own database, by the connections of `home` or those to its cluster; None for one that lives in the
+    shared database.
 
-    The same object each time, for work is kept apart by the identity of databases."""
+    The same object each time, for work is kept apart by the identity of databases. Raises `ClusterUnavailable` for a
+    cluster that nobody has seen to be ready.
+    """
     if residence.database is None:
         return None
+    if residence.cluster is not None:
+        return clusters.database(residence)
     name = id(home.client), residence.database
     kept = _databases.get(name)
     if kept is None or kept.client is not home.client:
         kept = _databases[name] = home.client[residence.database]
     return kept
+
+
+async def database_at(home: Database, residence: Residence) -> Database:
+    """Where a clinic's documents are, whoever asks. Raises `ClusterUnavailable`."""
+    await clusters.ready(residence)
+    own = own_database(home, residence)
+    return own if own is not None else home
 
 
 def database_of(scope: Scope, home: Callable[[], Database]) -> Database:
@@ -71,9 +85,20 @@ def database_of(scope: Scope, home: Callable[[], Database]) -> Database:
     return own if own is not None else home()
 
 
+def home_of(scope: Scope | None, home: Callable[[], Database]) -> Database:
+    """The shared database by the client whose transactions reach the scope's clinic; `home` gives the shared database
+    by the process's own client."""
+    shared = home()
+    place = scope.database if scope is not None else None
+    if place is None or cluster_of(place) is not None or place.client is shared.client:
+        return shared
+    return place.client[shared.name]
+
+
 def residence_of(row: Mapping[str, Any]) -> Residence:
     """Where a stored clinic's documents are."""
-    return Residence((row.get("placement") or {}).get("database"))
+    placement = row.get("placement") or {}
+    return Residence(placement.get("database"), placement.get("cluster"))
 
 
 def standing_of(row: Mapping[str, Any]) -> Standing:

@@ -37,9 +37,11 @@ class SignInPolicy:
 
 @dataclass(frozen=True, slots=True)
 class Residence:
-    """Where a clinic's documents live: in the shared database, or in the one of its own that is named here."""
+    """Where a clinic's documents live: in the shared database, or in the one of its own that is named here; that is on
+    the home cluster, or on the other one that is named."""
 
     database: str | None = None
+    cluster: str | None = None
 
     @property
     def is_own(self) -> bool:

@@ -22,7 +22,7 @@ from app.tenancy.scope import Scope, open_scope
 from models import SHARED_DOCUMENTS, TENANT_DOCUMENTS
 from tests.contracts._governance import OWNER
 from tests.fixtures.clinics import Server
-from tests.fixtures.mirror import CLINICAL, Mirror, in_order, is_one_per_clinic, raw_of
+from tests.fixtures.mirror import CLINICAL, Mirror, in_order, is_one_per_clinic
 
 each_model = pytest.mark.parametrize("model", CLINICAL, ids=lambda model: model.__name__)
 
@@ -113,7 +113,7 @@ async def test_the_schema_on_the_database_is_what_the_models_say(
 ) -> None:
     report = await apply_schema(mirror.raw.client[settings.mongodb_database], check=True)
     assert report.drift == []
-    own = await apply_schema(raw_of(mirror.raw, mirror.apart), check=True, tenant_id=mirror.apart.clinic.tenant.key)
+    own = await apply_schema(mirror.place_of(mirror.apart), check=True, tenant_id=mirror.apart.clinic.tenant.key)
     assert own.drift == []
     stored = {found["name"] async for found in await mirror.raw.list_collections()}
     assert {model.guarded_name() for model in CLINICAL} <= stored
@@ -125,7 +125,7 @@ async def test_a_clinics_own_database_refuses_any_other_clinics_document(model: 
     assert kind is not None
     for owner in (mirror.a.clinic.tenant.key, [mirror.a.clinic.tenant.key]):
         with pytest.raises(WriteError) as refused:
-            await raw_of(mirror.raw, mirror.apart)[model.guarded_name()].insert_one({OWNER[kind]: owner})
+            await mirror.place_of(mirror.apart)[model.guarded_name()].insert_one({OWNER[kind]: owner})
         assert refused.value.code == 121
 
 
@@ -235,7 +235,7 @@ async def test_an_operation_does_not_reach_into_or_out_of_a_clinics_own_database
             except (NotFound, TenantGuardRefused):
                 answer = None
         assert not outcome(answer)
-        assert await raw_of(mirror.raw, other)[name].find_one({"_id": other.latest[name]}) is not None
+        assert await mirror.place_of(other)[name].find_one({"_id": other.latest[name]}) is not None
 
 
 READS = ("find", "find_one", "count_documents", "distinct", "aggregate")
@@ -286,7 +286,7 @@ def test_every_model_is_in_the_walk() -> None:
 async def test_both_clinics_have_twin_documents_under_their_own_marks(model: Any, mirror: Mirror) -> None:
     name = model.guarded_name()
     for side in (mirror.a, mirror.b, mirror.apart):
-        row = await raw_of(mirror.raw, side)[name].find_one({"_id": side.latest[name]})
+        row = await mirror.place_of(side)[name].find_one({"_id": side.latest[name]})
         assert row is not None
         texts = [value for value in row.values() if isinstance(value, str)]
         if texts and not is_one_per_clinic(model) and model.__name__ not in WITHOUT_ROOM:

@@ -14,7 +14,19 @@ PACKAGES = ("app", "models", "resolvers", "scripts")
 IN_USE = "is used nowhere any more: take it out of the list"
 
 ALLOWED: Mapping[str, Mapping[str, str]] = {
-    "AsyncMongoClient()": {"app.db.client": "the one client of a process, with the wall built in"},
+    "AsyncMongoClient()": {
+        "app.db.client": "the clients of a process, with the wall built in",
+        "app.services.placement.clusters": "asks a cluster whether it will do; knows no collection",
+    },
+    "make_cluster_client()": {},
+    "database_at()": {
+        "app.db.migrations.running": "each clinic's own database is migrated",
+        "app.services.placement.commits": "finishes transactions of clinics on other clusters; reads their log alone",
+        "app.services.placement.provisioning": "makes and drops them",
+        "app.services.tenant_checks": "looks into each, in a system scope",
+        "app.services.tenants_admin": "tells whether each is up to date; reads what was done to it alone",
+        "app.tenancy.directory": "where a request's clinic lives",
+    },
     "MongoClient()": {
         "app.db.mongod": "asks a mongod that is starting whether it answers; knows no collection",
         "scripts.start_checks": "asks the given server whether it answers; knows no collection",
@@ -62,6 +74,7 @@ ALLOWED: Mapping[str, Mapping[str, str]] = {
         "app.tenancy.crossing": "what opens it, after the audit row is written",
         "app.db.schema": "indexes and validators concern all clinics, and reading none of their documents",
         "app.db.migrations.running": "steps bring what is stored of all clinics of a database up to date",
+        "app.tenancy.spanning": "sends once more what a transaction had sent, as it was sent",
     },
     ".home_database": {
         "app.db.transactions": "where a session is started that is not inside any clinic",
@@ -70,14 +83,11 @@ ALLOWED: Mapping[str, Mapping[str, str]] = {
         "models.base": "defines it",
     },
     "own_database()": {
-        "app.db.migrations.running": "each clinic's own database is migrated",
-        "app.services.placement.provisioning": "makes and drops them",
-        "app.services.tenant_checks": "looks into each, in a system scope",
-        "app.services.tenants_admin": "tells whether each is up to date; reads what was done to it alone",
-        "app.tenancy.directory": "where a request's clinic lives",
         "app.tenancy.places": "where the guard goes for the clinic in scope",
     },
     "shared_database()": {
+        "app.services.placement.clusters": "asks the home cluster who it is; knows no collection",
+        "app.services.placement.commits": "where transactions over two clusters are finished",
         "app.services.placement.leaving": "deletes what a clinic that goes has left there, in a system scope",
         "app.services.placement.moving": "asks whether it is up to date, and clears what a clinic has left",
         "app.services.placement.provisioning": "defines it",

@@ -20,12 +20,13 @@ import pytest
 import pytest_asyncio
 
 from app.config import PROJECT_ROOT, Settings
+from app.services.placement.provisioning import Goal
 from app.tenancy.crossing import tenant_scope
 from models import Patient, Room
 from tests.conftest import TEST_ENCRYPTION_KEY
 from tests.contracts._schema import RootField, id_places, root_fields
 from tests.contracts._values import collection_of, marked, variables
-from tests.fixtures.clinics import MakeClinic, Server
+from tests.fixtures.clinics import OWN, MakeClinic, Server
 from tests.fixtures.mirror import CLINICAL, Mirror, Side, side_of
 from tests.fixtures.servers import Servers
 
@@ -86,7 +87,7 @@ def jobs(sides: Sequence[Side], many: int) -> list[Job]:
 @pytest_asyncio.fixture
 async def pair(server: Server, make_clinic: MakeClinic) -> tuple[Side, Side]:
     """Two clinics of this test's own, with documents under their marks; one has a database of its own."""
-    one, other = [await side_of(server, await make_clinic(own=own), name) for name, own in (("x", False), ("y", True))]
+    one, other = [await side_of(server, await make_clinic(goal), name) for name, goal in (("x", Goal()), ("y", OWN))]
     for side in (one, other):
         await side.grow()
     return one, other

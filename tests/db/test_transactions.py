@@ -12,6 +12,7 @@ from pymongo.errors import OperationFailure
 from app.db import transactions
 from app.db.transactions import in_transaction, in_turn
 from app.errors import TenantGuardRefused, Unavailable
+from app.tenancy import spanning
 from app.tenancy.crossing import tenant_scope
 from tests.fixtures.documents import Badge, Gadget, Person
 from tests.fixtures.guard import Clinics
@@ -88,7 +89,7 @@ async def test_colliding_transactions_are_tried_again(clinics: Clinics) -> None:
 
 
 async def test_tries_are_bounded(clinics: Clinics, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(transactions, "MAX_TRIES", 2)
+    monkeypatch.setattr(spanning, "MAX_TRIES", 2)
     tries = 0
 
     async def work(session: AsyncClientSession) -> None:

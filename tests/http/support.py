@@ -56,7 +56,7 @@ class FakeDirectory:
             return None
         return TenantRef(TenantId(ObjectId()), subdomain, subdomain.title())
 
-    def database_for(self, tenant: TenantRef) -> Database:
+    async def database_for(self, tenant: TenantRef) -> Database:
         return cast(Database, f"database of {tenant.subdomain}")
 
 

@@ -12,7 +12,7 @@ from bson import ObjectId
 from app.tenancy.crossing import tenant_scope
 from app.tenancy.scope import Database
 from models import Staff, User
-from tests.fixtures.clinics import Clinic, MakeClinic, Server
+from tests.fixtures.clinics import OWN, Clinic, MakeClinic, Server
 from tests.fixtures.desks import MOVE, Desk, OpenDesk, day_ahead, instant, past, wall
 
 
@@ -99,7 +99,7 @@ async def test_two_clinics_cannot_book_one_person_at_once_and_neither_learns_whe
 @pytest_asyncio.fixture(scope="module")
 async def apart(make_clinic: MakeClinic) -> Clinic:
     """A clinic with a database of its own."""
-    return await make_clinic(own=True)
+    return await make_clinic(OWN)
 
 
 async def test_one_person_is_booked_once_among_clinics_in_different_databases(

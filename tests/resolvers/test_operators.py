@@ -10,6 +10,8 @@ from bson import ObjectId
 
 from app.permissions import PlatformRole
 from app.services.operators import SUPER_ADMIN
+from app.services.placement.provisioning import Goal
+from app.tenancy.clusters import Clusters, ClusterUnavailable
 from app.tenancy.scope import Database
 from models import Operator, PlatformAudit, Tenant, User
 from models.user import UserStatus
@@ -407,3 +409,26 @@ async def test_a_clinic_that_cannot_be_opened_says_why_at_its_place(make_operato
     assert refused.codes == ["VALIDATION_FAILED"]
     assert set(refused.paths) == {"input.admin.email", "input.admin.password"}
     assert await Tenant.find_one({"subdomain": name}) is None
+
+
+async def test_a_clinic_is_opened_on_another_cluster_and_listed_also_while_that_is_away(
+    make_operator: MakeOperator, on_another_cluster: Goal, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    boss, name = await make_operator(), f"far{ObjectId()}"
+    admin = {"name": "Ada Admin", "email": f"ada@{name}.example.com", "password": "correct horse 42"}
+    asked = {"name": "Far", "subdomain": name, "admin": admin, "placement": "CLUSTER", "reason": REASON}
+    shown = OPEN.replace("kind database", "kind cluster")
+
+    for wrong in ({}, {"cluster": "nowhere"}, {"cluster": "other", "placement": "OWN_DATABASE"}):
+        refused = await boss.client.gql(shown, input={**asked, **wrong})
+        assert (refused.codes, refused.paths) == (["VALIDATION_FAILED"], ["input.cluster"])
+    opened = (await boss.client.gql(shown, input={**asked, "cluster": on_another_cluster.cluster})).data["openTenant"]
+    assert opened["placement"] == {"kind": "CLUSTER", "cluster": "other"}
+    assert opened["upToDate"] is True
+
+    async def away(*_: Any) -> None:
+        raise ClusterUnavailable
+
+    monkeypatch.setattr(Clusters, "ready", away)
+    listed = await boss.client.gql(PLACES, filter={"placement": "CLUSTER", "search": name})
+    assert [edge["node"]["upToDate"] for edge in listed.data["tenants"]["edges"]] == [None]

@@ -19,7 +19,7 @@ from app.config import Settings
 from app.services.sharing.codes import ALPHABET, hash_of
 from app.tenancy.scope import Database
 from models.values import now
-from tests.fixtures.clinics import Answer, MakeClinic, Server
+from tests.fixtures.clinics import OWN, Answer, MakeClinic, Server
 from tests.resolvers.patient_calls import ONE, UPDATE, register
 from tests.resolvers.sharing_calls import (
     BIRTH,
@@ -517,7 +517,7 @@ def test_hashes_do_not_depend_on_how_a_code_is_typed() -> None:
 async def test_a_clinic_with_a_database_of_its_own_neither_gives_nor_receives(
     make_clinic: MakeClinic, server: Server, desks: tuple[Desk, Desk, Desk]
 ) -> None:
-    clinic = await make_clinic(own=True)
+    clinic = await make_clinic(OWN)
     apart = Desk(clinic, await server.sign_in(clinic))
     giver = desks[0]
     patient = await giver.patient()

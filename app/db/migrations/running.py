@@ -16,6 +16,7 @@ from typing import Any
 from uuid import uuid4
 
 import pymongo
+from bson import ObjectId
 from pymongo import AsyncMongoClient
 from pymongo.errors import PyMongoError
 
@@ -24,8 +25,10 @@ from app.db.migrations import MIGRATIONS
 from app.db.migrations.lease import Busy, held
 from app.db.migrations.step import Migration, Order, Site
 from app.db.schema import STATE, SchemaError, apply_schema
-from app.tenancy.places import own_database, residence_of
-from app.tenancy.scope import Database, Scope, open_scope
+from app.errors import AppError
+from app.tenancy.away import full_name
+from app.tenancy.places import database_at, residence_of
+from app.tenancy.scope import POOL, Database, Residence, Scope, open_scope
 from models.tenant import Tenant
 from models.values import now
 
@@ -56,18 +59,31 @@ class SiteReport:
 Done = Callable[[SiteReport], None]
 
 
-async def sites(client: AsyncMongoClient[dict[str, Any]], settings: Settings) -> list[Site]:
+@dataclass(frozen=True, slots=True)
+class Place:
+    """A database to be brought up to date: the shared one, or the one of its own that a clinic has, or will have once
+    it has moved."""
+
+    name: str
+    shared: Database
+    residence: Residence = POOL
+    clinic: ObjectId | None = None
+
+    async def site(self) -> Site:
+        """Raises `ClusterUnavailable` for one on a cluster that cannot be used."""
+        return Site(self.name, await database_at(self.shared, self.residence), self.shared, self.clinic)
+
+
+async def all_places(client: AsyncMongoClient[dict[str, Any]], settings: Settings) -> list[Place]:
     """The shared database, then those of clinics by subdomain, the targets of moves under way included."""
     shared = client[settings.mongodb_database]
-    found = [Site(SHARED, shared, shared)]
+    found = [Place(SHARED, shared)]
     wanted = {"$or": [{"placement.database": {"$ne": None}}, {"move.target.database": {"$ne": None}}]}
     columns = {"subdomain": 1, "placement": 1, "move.target": 1}
     async for row in shared[Tenant.guarded_name()].find(wanted, columns).sort("subdomain", 1):
         places = {residence_of(row), residence_of({"placement": (row.get("move") or {}).get("target")})}
-        for residence in sorted(places, key=str):
-            own = own_database(shared, residence)
-            if own is not None:
-                found.append(Site(row["subdomain"], own, shared, row["_id"]))
+        own = [residence for residence in sorted(places, key=str) if residence.is_own]
+        found += [Place(row["subdomain"], shared, residence, row["_id"]) for residence in own]
     return found
 
 
@@ -88,23 +104,26 @@ async def migrate(
     are, `done` of each when it is dealt with.
     """
     with _past_the_guard():
-        chosen = [site for site in await sites(client, settings) if not only or site.name in only]
+        chosen = [place for place in await all_places(client, settings) if not only or place.name in only]
     begun(len(chosen))
     free = asyncio.Semaphore(parallel)
 
-    async def one(site: Site) -> SiteReport:
+    async def one(place: Place) -> SiteReport:
         async with free:
-            report = await migrate_site(site, dry=dry)
+            try:
+                report = await migrate_site(await place.site(), dry=dry)
+            except AppError as error:
+                report = SiteReport(place.name, place.residence.database or "", failed=error.message)
             done(report)
             return report
 
     first, others = chosen[:1], chosen[1:]
-    return [*[await one(site) for site in first], *await asyncio.gather(*(one(site) for site in others))]
+    return [*[await one(place) for place in first], *await asyncio.gather(*(one(place) for place in others))]
 
 
 async def migrate_site(site: Site, *, dry: bool = False) -> SiteReport:
     """Brings one database up to date; what breaks it is in the report."""
-    report, began = SiteReport(site.name, site.database.name), time.monotonic()
+    report, began = SiteReport(site.name, full_name(site.database)), time.monotonic()
     try:
         with _past_the_guard(), pymongo.timeout(None):
             if dry:

@@ -26,7 +26,7 @@ from app.services.moving.folders import ExportBroken, Reader
 from app.services.moving.storing import Counts, Storing
 from app.services.moving.translating import SHIFT_BYTES, Translation
 from app.services.onboarding import subdomain_taken
-from app.services.placement.provisioning import database_of, id_for, own_placement, provisioned
+from app.services.placement.provisioning import Goal, database_of, id_for, own_placement, provisioned, require_cluster
 from app.services.platform_log import note_work
 from app.services.removal_notes import is_noted
 from app.services.watching import Report
@@ -90,6 +90,7 @@ async def import_tenant(
 
 
 async def _begun(export: Reader, subdomain: str | None, placement: PlacementKind | None, actor: str) -> Tenant:
+    await require_cluster(Goal(placement or PlacementKind.SHARED), at="placement")
     wanted = build(_Name, {"subdomain": subdomain or export.manifest["tenant"]["subdomain"]}, at="").subdomain
     if (found := await Tenant.find_one({"subdomain": wanted, "importing": {"$ne": None}})) is not None:
         if found.importing is None or found.importing.export != export.fingerprint:
@@ -119,7 +120,7 @@ async def _placed(tenant: Tenant, kind: PlacementKind) -> AsyncIterator[None]:
     if kind is PlacementKind.SHARED:
         yield
         return
-    async with provisioned(tenant.key, tenant.subdomain) as placement:
+    async with provisioned(tenant.key, tenant.subdomain, Goal(kind)) as placement:
         tenant.placement = placement
         yield
 
@@ -168,7 +169,7 @@ async def _is_free(former: ObjectId) -> bool:
 async def _holds_anything(clinic: ObjectId) -> bool:
     """Whether a database of that clinic's is there already, of which nobody here knows, and not as empty as a killed
     run leaves it."""
-    place = database_of(own_placement(clinic))
+    place = await database_of(own_placement(clinic))
     async with system_scope("see whether the database of a clinic that is imported is empty") as system:
         for model in (*SHARED_DOCUMENTS, *TENANT_DOCUMENTS):
             if await system.raw(model, database=place).find_one({}, {"_id": 1}) is not None:

@@ -14,12 +14,12 @@ def places_of(tenant: Tenant) -> list[Placement]:
     """Every place that may hold anything of the clinic."""
     moved = [tenant.move.source, tenant.move.target] if tenant.move is not None else []
     found = [Placement(), tenant.placement, *moved, own_placement(tenant.key)]
-    return list({one.database: one for one in found}.values())
+    return list({(one.cluster, one.database): one for one in found}.values())
 
 
-def databases_of(tenant: Tenant) -> list[Database]:
-    """The databases of those places, the shared one first."""
-    return [database_of(one) for one in places_of(tenant)]
+async def databases_of(tenant: Tenant) -> list[Database]:
+    """The databases of those places, the shared one first. Raises `ClusterUnavailable`."""
+    return [await database_of(one) for one in places_of(tenant)]
 
 
 async def purge_elsewhere(tenant: Tenant) -> None:
@@ -27,7 +27,7 @@ async def purge_elsewhere(tenant: Tenant) -> None:
     for place in places_of(tenant):
         if place == tenant.placement:
             continue
-        if place.kind is PlacementKind.OWN_DATABASE:
+        if place.kind is not PlacementKind.SHARED:
             await drop(place, f"{tenant.subdomain} does not live there")
             continue
         async with system_scope(f"delete what {tenant.subdomain} has left in the shared database"):

@@ -1,4 +1,5 @@
-"""Moves a clinic that is at work into a database of its own, or back into the shared one.
+"""Moves a clinic that is at work into a database of its own, on this cluster or another one, or back into the shared
+one.
 
 Its documents are copied while it works. Then it can be read only for a short while, in which what was changed is copied
 and everything is compared; then it works in its new place. Each step is written down in the clinic's own row and can be
@@ -27,8 +28,16 @@ from app.errors import Conflict, InvalidState
 from app.services.audit import record
 from app.services.changes import storable
 from app.services.placement import stragglers
+from app.services.placement.commits import require_none_left
 from app.services.placement.copying import COLLECTIONS, Digest, clear_shared, compare, copy, count
-from app.services.placement.provisioning import database_of, drop, own_placement, provision, shared_database
+from app.services.placement.provisioning import (
+    Goal,
+    database_of,
+    drop,
+    provision,
+    require_cluster,
+    shared_database,
+)
 from app.services.watching import Watching
 from app.tasks import end
 from app.tenancy.crossing import system_scope, tenant_scope
@@ -106,41 +115,40 @@ async def clinic_to_move(subdomain: str) -> Tenant:
 async def documents_of(tenant: Tenant) -> int:
     """How many documents a move would copy."""
     async with system_scope(f"plan the move of {tenant.subdomain}"):
-        return await count(database_of(tenant.placement), tenant.key)
+        return await count(await database_of(tenant.placement), tenant.key)
 
 
 async def shared_patients(tenant: Tenant) -> int:
     """How many patients the clinic shares with others."""
     async with system_scope(f"plan the move of {tenant.subdomain}") as system:
-        stored = system.raw(Patient, database=database_of(tenant.placement))
+        stored = system.raw(Patient, database=await database_of(tenant.placement))
         return await stored.count_documents({"tenant_ids": tenant.key, "tenant_ids.1": {"$exists": True}})
 
 
 async def move(
     tenant: Tenant,
-    kind: PlacementKind,
+    goal: Goal,
     *,
     actor: str,
     keep_source: bool = True,
     watch: Watch | None = None,
     waits: Waits | None = None,
 ) -> Moved:
-    """Moves the clinic into a place of that kind, or goes on with a move there that was interrupted.
+    """Moves the clinic into such a place, or goes on with a move there that was interrupted.
 
     With `keep_source` the former place keeps its documents until `clear_source` is called, so that a move back finds
     most of them. Raises INVALID_STATE when it is there already, is on its way elsewhere, or shares patients; CONFLICT
     when another run is at work, or what was copied is not what was there.
     """
     tell, wait = watch or Watch(), waits or Waits()
-    held = await _take(tenant, kind)
+    await require_cluster(goal, at="cluster")
+    held = await _take(tenant, goal.placement(tenant.key))
     seconds = 0.0
     digests: Mapping[str, Digest] = {}
     with pymongo.timeout(None):
         async with _beating(held):
             if held.stage is MoveStage.COPYING:
-                await _note(
-                    tenant, actor, "tenant.move.start", f"moving {tenant.subdomain} to {held.target.kind.value}"
-                )
+                await _note(tenant, actor, "tenant.move.start", f"moving {tenant.subdomain} to {_name(held.target)}")
                 seconds, digests = await _change_place(tenant, held, tell, wait)
             await _fetch_latecomers(tenant, held, actor, tell, wait)
         present = await clinic_to_move(tenant.subdomain)
@@ -156,7 +164,7 @@ async def undo(tenant: Tenant, *, actor: str) -> Tenant:
     """
     if tenant.move is None or tenant.move.stage not in (MoveStage.COPYING, MoveStage.READ_ONLY):
         raise InvalidState(f"{tenant.subdomain} is on its way nowhere; a move that is done is undone by moving back.")
-    held = await _take(tenant, tenant.move.target.kind)
+    held = await _take(tenant, tenant.move.target)
     async with _beating(held):
         await _clear(tenant, held.target, "a move was given up")
         await _note(tenant, actor, "tenant.move.undo", f"{tenant.subdomain} stays where it is")
@@ -171,7 +179,7 @@ async def clear_source(tenant: Tenant, *, actor: str, watch: Watch | None = None
     """
     if tenant.move is None or tenant.move.stage is not MoveStage.KEPT:
         raise InvalidState(f"No former place of {tenant.subdomain} holds anything.")
-    held = await _take(tenant, tenant.placement.kind)
+    held = await _take(tenant, tenant.placement)
     async with _beating(held):
         (watch or Watch()).stage(Stage.CLEAR)
         await _wait_until((held.moved_at or now()) + (waits or Waits()).forget)
@@ -197,10 +205,10 @@ class _Held:
     lost: asyncio.Event
 
 
-async def _take(tenant: Tenant, kind: PlacementKind) -> _Held:
+async def _take(tenant: Tenant, target: Placement) -> _Held:
     """Takes the clinic's move, a new one or one that was interrupted, in one atomic step."""
     before = tenant.move
-    wanted = _next(tenant, kind)
+    wanted = _next(tenant, target)
     moment, holder = now(), uuid4().hex
     taken = wanted.model_copy(update={"holder": holder, "lease_until": moment + LEASE})
     free = {"move": None} if before is None else {"move.holder": before.holder, "move.lease_until": {"$lte": moment}}
@@ -213,16 +221,19 @@ async def _take(tenant: Tenant, kind: PlacementKind) -> _Held:
     return _Held(tenant.key, holder, taken.stage, taken.source, taken.target, taken.moved_at, asyncio.Event())
 
 
-def _next(tenant: Tenant, kind: PlacementKind) -> Move:
+def _next(tenant: Tenant, target: Placement) -> Move:
     """The move that leads there. Raises INVALID_STATE when none does."""
     before, here = tenant.move, tenant.placement
     nobody: dict[str, Any] = {"holder": "", "lease_until": now()}
-    if before is None or (before.stage is MoveStage.KEPT and kind is not here.kind):
-        if kind is here.kind:
+    if before is None or (before.stage is MoveStage.KEPT and target != here):
+        if target == here:
             raise InvalidState(f"{tenant.subdomain} is there already.")
-        target = own_placement(tenant.key) if kind is PlacementKind.OWN_DATABASE else Placement()
+        if before is not None and before.source != target:
+            raise InvalidState(
+                f"What {tenant.subdomain} has left {before.source.words} must be cleared before: --clear."
+            )
         return Move(source=here, target=target, **nobody)
-    if before.target.kind is not kind:
+    if before.target != target:
         raise InvalidState(f"{tenant.subdomain} is on its way elsewhere: finish that move, or undo it.")
     if before.stage is MoveStage.READ_ONLY:  # whoever held it is gone, and the clinic was written to since
         return before.model_copy(update={"stage": MoveStage.COPYING})
@@ -273,7 +284,7 @@ async def _set(
 
 async def _change_place(tenant: Tenant, held: _Held, tell: Watch, wait: Waits) -> tuple[float, Mapping[str, Digest]]:
     """From the first copy to the new place; for how long the clinic could only be read, and what was compared."""
-    source, target = database_of(held.source), database_of(held.target)
+    source, target = await database_of(held.source), await database_of(held.target)
     await _may_move(tenant, held)
     tell.stage(Stage.PROVISION)
     await provision(tenant.key, held.target, tenant.subdomain)
@@ -290,6 +301,7 @@ async def _change_place(tenant: Tenant, held: _Held, tell: Watch, wait: Waits) -
     await _may_move(tenant, held)
     async with system_scope(f"compare {tenant.subdomain} with its copy", action="tenant.move.compare"):
         tell.stage(Stage.DIFFERENCES)
+        await require_none_left({"subdomain": tenant.subdomain, "placement": held.source.model_dump()})
         await copy(source, target, tenant.key, STILL, tell.step)
         tell.stage(Stage.COMPARE)
         digests = await compare(source, target, tenant.key, STILL)
@@ -308,7 +320,7 @@ async def _change_place(tenant: Tenant, held: _Held, tell: Watch, wait: Waits) -
 async def _may_move(tenant: Tenant, held: _Held) -> None:
     """Raises INVALID_STATE when the clinic shares patients, for which both clinics must be in the shared database, or
     a database is not up to date."""
-    if held.target.kind is PlacementKind.OWN_DATABASE and (many := await shared_patients(tenant)):
+    if held.target.kind is not PlacementKind.SHARED and (many := await shared_patients(tenant)):
         raise InvalidState(
             f"{tenant.subdomain} shares {many} patient{'s' if many > 1 else ''} with other clinics: for that, all of "
             "them must be in the shared database."
@@ -325,10 +337,10 @@ async def _fetch_latecomers(tenant: Tenant, held: _Held, actor: str, tell: Watch
     tell.stage(Stage.LATE)
     await _wait_until((held.moved_at or now()) + wait.settle)
     present = await clinic_to_move(tenant.subdomain)
-    await stragglers.fetch(present, database_of(held.source), database_of(held.target))
+    await stragglers.fetch(present, await database_of(held.source), await database_of(held.target))
     async with tenant_scope(present):
         await record("clinic.moved", subject=present)
-    await _note(tenant, actor, "tenant.move.end", f"{tenant.subdomain} is in its {held.target.kind.value} place")
+    await _note(tenant, actor, "tenant.move.end", f"{tenant.subdomain} is at {_name(held.target)}")
     await _set(tenant.key, held.holder, {"move.stage": MoveStage.KEPT.value}, MoveStage.MOVED)
 
 
@@ -338,6 +350,10 @@ async def _clear(tenant: Tenant, place: Placement, reason: str) -> None:
         return
     async with system_scope(f"{reason}: {tenant.subdomain}", action="tenant.move.clear"):
         await clear_shared(shared_database(), tenant.key)
+
+
+def _name(place: Placement) -> str:
+    return place.kind.value if place.cluster is None else f"{place.kind.value} {place.cluster}"
 
 
 async def _wait_until(moment: datetime) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from dataclasses import dataclass
 from hashlib import blake2b
 
 import pymongo
@@ -14,11 +15,11 @@ from bson import ObjectId
 from app.db.migrations.lease import Busy, held
 from app.db.migrations.running import migrate_site
 from app.db.migrations.step import Site
-from app.errors import Conflict, Unavailable
+from app.errors import Conflict, Unavailable, ValidationFailed
 from app.tenancy.crossing import system_scope
-from app.tenancy.places import own_database
+from app.tenancy.places import database_at
 from app.tenancy.scope import Database, Residence
-from models import JobLock, PlatformAudit, Tenant
+from models import Cluster, JobLock, PlatformAudit, Tenant
 from models.tenant import Placement, PlacementKind
 
 log = structlog.get_logger(__name__)
@@ -32,19 +33,40 @@ def shared_database() -> Database:
     return PlatformAudit.home_database()
 
 
-def database_of(placement: Placement) -> Database:
-    """The database of a placement."""
-    shared = shared_database()
-    own = own_database(shared, Residence(placement.database))
-    return own if own is not None else shared
+async def database_of(placement: Placement) -> Database:
+    """The database of a placement. Raises `ClusterUnavailable` for one on a cluster that cannot be used."""
+    return await database_at(shared_database(), Residence(placement.database, placement.cluster))
 
 
-def own_placement(clinic: ObjectId) -> Placement:
-    """The clinic's own database, whether it is there or not. Raises CONFLICT when its name would be too long."""
+@dataclass(frozen=True, slots=True)
+class Goal:
+    """In what kind of place a clinic is to be; one on another cluster is named by that."""
+
+    kind: PlacementKind = PlacementKind.SHARED
+    cluster: str | None = None
+
+    def placement(self, clinic: ObjectId) -> Placement:
+        """The place for a clinic. Raises CONFLICT when the name of its database would be too long."""
+        return Placement() if self.kind is PlacementKind.SHARED else own_placement(clinic, self.cluster)
+
+
+async def require_cluster(goal: Goal, *, at: str) -> None:
+    """Raises VALIDATION_FAILED at that path unless a cluster is named that is known, where one must be."""
+    if (goal.kind is PlacementKind.CLUSTER) is not (goal.cluster is not None):
+        wrong = "is needed for a place on another cluster" if goal.cluster is None else "is for a place on a cluster"
+        raise ValidationFailed.at(at, wrong)
+    if goal.cluster is not None and await Cluster.guarded().find_one({"name": goal.cluster}, {"_id": 1}) is None:
+        raise ValidationFailed.at(at, "is not a known cluster")
+
+
+def own_placement(clinic: ObjectId, cluster: str | None = None) -> Placement:
+    """The clinic's own database, whether it is there or not, on the home cluster or the one that is named. Raises
+    CONFLICT when its name would be too long."""
     name = f"{shared_database().name}_{clinic}"
     if len(name.encode()) > LONGEST_NAME:
         raise Conflict(f"MONGODB_DATABASE is too long for databases of clinics: {name} has over {LONGEST_NAME} bytes.")
-    return Placement(kind=PlacementKind.OWN_DATABASE, database=name)
+    kind = PlacementKind.OWN_DATABASE if cluster is None else PlacementKind.CLUSTER
+    return Placement(kind=kind, database=name, cluster=cluster)
 
 
 def is_clinics_own(name: str, shared: str) -> bool:
@@ -66,35 +88,42 @@ async def provision(clinic: ObjectId, placement: Placement, name: str) -> None:
     """
     if placement.database is None:
         return
-    report = await migrate_site(Site(name, database_of(placement), shared_database(), clinic))
+    report = await migrate_site(Site(name, await database_of(placement), shared_database(), clinic))
     if report.failed is not None:
         log.error("a clinic's database could not be made ready", database=placement.database, why=report.failed)
         raise Unavailable(f"The database {placement.database} could not be made ready; the log says why.")
 
 
 @asynccontextmanager
-async def provisioned(clinic: ObjectId, subdomain: str) -> AsyncIterator[Placement]:
+async def provisioned(clinic: ObjectId, subdomain: str, goal: Goal) -> AsyncIterator[Placement]:
     """A database for a clinic that is opened in the block; when it is not opened, the database goes again.
 
-    Raises CONFLICT while another run opens it.
+    Raises CONFLICT while another run opens it, `ClusterUnavailable`.
     """
-    placement = own_placement(clinic)
+    placement = goal.placement(clinic)
     try:
         async with held(shared_database(), JobLock.guarded_name(), f"open {subdomain}"):
+            if placement.cluster is not None:
+                await _drop_unless_opened(placement, f"what an earlier try left of {subdomain}")
             try:
                 await provision(clinic, placement, subdomain)
                 yield placement
             finally:
-                if await Tenant.guarded().find_one({"placement.database": placement.database}, {"_id": 1}) is None:
-                    await drop(placement, f"{subdomain} was not opened")
+                await _drop_unless_opened(placement, f"{subdomain} was not opened")
     except Busy:
         raise Conflict("This clinic is being opened by somebody else at this moment.") from None
+
+
+async def _drop_unless_opened(placement: Placement, reason: str) -> None:
+    if await Tenant.guarded().find_one({"placement.database": placement.database}, {"_id": 1}) is None:
+        await drop(placement, reason)
 
 
 async def drop(placement: Placement, reason: str) -> None:
     """Drops a clinic's own database with all that is in it. Never the shared one."""
     if placement.database is None or placement.database == shared_database().name:
         raise ValueError("the shared database is not dropped")
+    place = await database_of(placement)
     async with system_scope(reason, action="database.drop"):
         with pymongo.timeout(None):
-            await shared_database().client.drop_database(placement.database)
+            await place.client.drop_database(placement.database)

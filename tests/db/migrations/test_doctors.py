@@ -8,7 +8,7 @@ import pytest
 from bson import ObjectId
 
 from app.db.migrations import m0005_doctors as step
-from app.db.migrations.running import migrate, sites
+from app.db.migrations.running import all_places, migrate
 from app.tenancy.scope import Database
 from tests.db.migrations.places import Place
 
@@ -55,7 +55,7 @@ async def test_requests_and_results_take_the_doctor_from_the_prescription_and_th
     ]
     assert await doctor_of(place, clinic, "lab_results", result) == doctor
     assert await doctor_of(place, clinic, "lab_results", nobodys) == "says nothing"
-    for site in await sites(place.client, place.settings):
+    for site in [await one.site() for one in await all_places(place.client, place.settings)]:
         assert (await step.pending(site), await step.run(site)) == (0, 0)
     for name in ("prescriptions", "lab_orders", "refill_requests", "lab_results"):
         await home(place, clinic)[name].delete_many({})

@@ -12,7 +12,7 @@ from bson import ObjectId
 from app.db import schema
 from app.db.migrations import MIGRATIONS, running
 from app.db.migrations.lease import held
-from app.db.migrations.running import BUSY, is_behind, migrate, migrate_site, shared_is_migrated, sites
+from app.db.migrations.running import BUSY, all_places, is_behind, migrate, migrate_site, shared_is_migrated
 from app.db.migrations.step import Migration, Order, Runs, Site
 from app.db.schema import STATE, apply_schema
 from app.permissions import ADMIN, Permission
@@ -202,7 +202,7 @@ async def test_clinics_from_before_say_where_they_live(place: Place) -> None:
     assert reports["shared"].steps["placements"] == 1
     row = await place.shared["tenants"].find_one({"_id": place.clinics["pool"]})
     assert row is not None
-    assert row["placement"] == {"kind": "shared", "database": None}
+    assert row["placement"] == {"kind": "shared", "database": None, "cluster": None}
     one = await place.shared["tenants"].find_one({"subdomain": "one"})
     assert one is not None
     assert one["placement"]["database"] == place.own("one").name
@@ -241,7 +241,7 @@ async def test_the_sites_are_those_where_clinics_live_and_where_they_move_to(pla
     await place.shared["tenants"].update_one(
         {"_id": place.clinics["pool"]}, {"$set": {"move": {"stage": "copying", "target": target}}}
     )
-    found = await sites(place.client, place.settings)
+    found = [await one.site() for one in await all_places(place.client, place.settings)]
     assert [one.name for one in found] == ["shared", "one", "pool", "two"]
 
 

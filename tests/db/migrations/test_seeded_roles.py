@@ -8,7 +8,7 @@ import pytest
 from bson import ObjectId
 
 from app.db.migrations import m0003_seeded_roles as step
-from app.db.migrations.running import migrate, sites
+from app.db.migrations.running import all_places, migrate
 from app.permissions import ROLES, Permission
 from app.tenancy.scope import Database
 from models import Role, RolePermission
@@ -108,7 +108,8 @@ async def test_what_was_cut_off_before_its_rights_is_finished(place: Place) -> N
     await role(place, "one", "admin")
     await role(place, "one", "accountant")
     await place.own("one")[RolePermission.guarded_name()].delete_many({})
-    [site] = [one for one in await sites(place.client, place.settings) if one.name == "one"]
+    [found] = [one for one in await all_places(place.client, place.settings) if one.name == "one"]
+    site = await found.site()
 
     assert await step.pending(site) == len(SEEDED) - 1
     assert await step.seeded_roles(site) == len(SEEDED) - 1
@@ -117,5 +118,5 @@ async def test_what_was_cut_off_before_its_rights_is_finished(place: Place) -> N
 
 
 async def test_a_place_without_clinics_has_nothing_to_do(place: Place) -> None:
-    for site in await sites(place.client, place.settings):
+    for site in [await one.site() for one in await all_places(place.client, place.settings)]:
         assert (await step.pending(site), await step.seeded_roles(site)) == (0, 0)

@@ -19,6 +19,7 @@ from app.services.placement import moving
 from app.services.placement.copying import COLLECTIONS, Differs, copy, of_clinic
 from app.services.placement.copying import compare as compare_all
 from app.services.placement.moving import Moved, Stage, Waits, Watch, clear_source, clinic_to_move, undo
+from app.services.placement.provisioning import Goal
 from app.services.tenant_checks import check_columns
 from app.tenancy.crossing import tenant_scope
 from app.tenancy.directory import ref_of
@@ -30,7 +31,7 @@ from tests.fixtures.clinics import Clinic, MakeClinic, Server
 from tests.fixtures.twins import Twins, fill, fingerprints
 from tests.resolvers.patient_calls import register
 
-OWN, SHARED = PlacementKind.OWN_DATABASE, PlacementKind.SHARED
+OWN, SHARED = Goal(PlacementKind.OWN_DATABASE), Goal()
 AT_ONCE = Waits(timedelta(0), timedelta(0))
 PATIENTS = "{ patients(first: 50) { totalCount edges { node { id givenName } } } }"
 
@@ -48,9 +49,9 @@ class Mover:
     async def ref(self) -> TenantRef:
         return ref_of(await self.row())
 
-    async def move(self, kind: PlacementKind, **more: Any) -> Moved:
+    async def move(self, goal: Goal, **more: Any) -> Moved:
         with open_scope(Scope(request_id="test")):
-            return await moving.move(await self.row(), kind, actor="tests", waits=AT_ONCE, **more)
+            return await moving.move(await self.row(), goal, actor="tests", waits=AT_ONCE, **more)
 
     async def prints(self, place: Database) -> dict[str, str]:
         """Its documents in a place, byte for byte, without the audit, which grows by looking."""
@@ -79,7 +80,7 @@ async def test_every_document_moves_as_it_is_and_the_clinic_goes_on(mover: Mover
 
     moved = await mover.move(OWN)
 
-    assert moved.tenant.placement.kind is OWN
+    assert moved.tenant.placement.kind is OWN.kind
     assert await mover.prints(mover.own()) == before
     assert moved.digests["patients"].count == 5
     assert (await admin.gql(PATIENTS)).data == shown
@@ -204,7 +205,7 @@ async def test_the_audits_chain_goes_on_in_the_new_place_with_what_came_late(mov
     late: list[str] = []
 
     async def wait_until(moment: Any) -> None:
-        if (await mover.row()).placement.kind is OWN and not late:  # somebody who does not know of it yet reads
+        if (await mover.row()).placement.kind is OWN.kind and not late:  # somebody who does not know of it yet reads
             standings.confirm(before.id, {"placement": {"database": None}})
             async with tenant_scope(before):
                 await record("somebody.late")
@@ -232,7 +233,7 @@ async def test_a_clinic_that_shares_patients_stays(twins: Twins) -> None:
         with pytest.raises(InvalidState, match="shares 2 patients"):
             await moving.move(tenant, OWN, actor="tests", waits=AT_ONCE)
         left = await clinic_to_move(tenant.subdomain)
-        assert left.placement.kind is SHARED
+        assert left.placement.kind is SHARED.kind
         assert (await undo(left, actor="tests")).move is None
 
 
@@ -249,12 +250,12 @@ async def test_what_differs_is_not_taken_for_a_copy_and_the_clinic_stays(mover: 
             await mover.move(OWN)
 
     row = await mover.row()
-    assert (row.placement.kind, row.move and row.move.stage) == (SHARED, MoveStage.COPYING)
+    assert (row.placement.kind, row.move and row.move.stage) == (SHARED.kind, MoveStage.COPYING)
     standings.forget()
     async with tenant_scope(await mover.ref()):
         await Room(name="Goes on", name_key="goes on").insert()
     moved = await mover.move(OWN)
-    assert moved.tenant.placement.kind is OWN
+    assert moved.tenant.placement.kind is OWN.kind
     assert await mover.own()["patients"].find_one({"given_name": "Spoiled"}) is None
 
 

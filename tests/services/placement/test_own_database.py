@@ -19,7 +19,7 @@ from app.services.clinics import clinic_named
 from app.services.deletion import TracesLeft, delete_tenant
 from app.services.deletion_plan import plan_deletion
 from app.services.onboarding import onboard, read_form
-from app.services.placement.provisioning import id_for, own_placement
+from app.services.placement.provisioning import Goal, id_for, own_placement
 from app.services.tenant_checks import check_columns
 from app.services.tenant_traces import find_traces
 from app.tenancy.crossing import tenant_scope
@@ -31,7 +31,7 @@ from tests.fixtures.clinics import PASSWORD, MakeClinic, Server
 from tests.fixtures.twins import fill
 from tests.resolvers.patient_calls import register
 
-OWN = PlacementKind.OWN_DATABASE
+OWN = Goal(PlacementKind.OWN_DATABASE)
 
 
 def form(name: str, **more: Any) -> Any:
@@ -46,7 +46,7 @@ def fresh() -> str:
 async def test_all_that_is_the_clinics_own_is_in_its_database(
     server: Server, make_clinic: MakeClinic, raw: Database
 ) -> None:
-    clinic = await make_clinic(own=True)
+    clinic = await make_clinic(OWN)
     admin = await server.sign_in(clinic)
     await register(admin)
 
@@ -63,7 +63,7 @@ async def test_all_that_is_the_clinics_own_is_in_its_database(
 
 
 async def test_its_database_admits_no_other_clinic(make_clinic: MakeClinic, raw: Database) -> None:
-    clinic = await make_clinic(own=True)
+    clinic = await make_clinic(OWN)
     own = raw.client[str(clinic.tenant.placement.database)]
     assert "tenants" not in await own.list_collection_names()
     with pytest.raises(WriteError):
@@ -119,7 +119,7 @@ async def test_of_two_who_open_the_same_clinic_one_does_and_its_database_stays(s
 
 
 async def test_its_deletion_takes_its_database_and_its_shadows_along(make_clinic: MakeClinic, raw: Database) -> None:
-    clinic = await make_clinic(own=True)
+    clinic = await make_clinic(OWN)
     await fill(clinic, 3)
     async with tenant_scope(clinic.ref):
         [row] = await Appointment.rows({}, limit=1)
@@ -139,7 +139,7 @@ async def test_its_deletion_takes_its_database_and_its_shadows_along(make_clinic
 
 
 async def test_a_trace_in_its_own_database_stops_its_deletion(make_clinic: MakeClinic, raw: Database) -> None:
-    clinic = await make_clinic(own=True)
+    clinic = await make_clinic(OWN)
     own = raw.client[str(clinic.tenant.placement.database)]
     await own["stray"].insert_one({"deep": {"owner": clinic.tenant.id}})
 
@@ -151,7 +151,7 @@ async def test_a_trace_in_its_own_database_stops_its_deletion(make_clinic: MakeC
 
 
 async def test_the_check_of_columns_looks_into_it(make_clinic: MakeClinic, raw: Database, settings: Settings) -> None:
-    clinic = await make_clinic(own=True)
+    clinic = await make_clinic(OWN)
     own = raw.client[str(clinic.tenant.placement.database)]
     orphan = f"{raw.name}_{ObjectId()}"
     await raw.client[orphan]["rooms"].insert_one({})
@@ -174,7 +174,7 @@ async def test_the_check_of_columns_looks_into_it(make_clinic: MakeClinic, raw: 
 
 
 async def test_jobs_run_where_the_clinic_lives(make_clinic: MakeClinic, raw: Database, settings: Settings) -> None:
-    clinic = await make_clinic(own=True)
+    clinic = await make_clinic(OWN)
     own = raw.client[str(clinic.tenant.placement.database)]
     pending = {"action": "late.act", "result": "ok", "request_id": "late", "at": now()}
     await own["audit_pending"].insert_one({"tenant_id": clinic.tenant.id, "at": now(), "entry": pending})
