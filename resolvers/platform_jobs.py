@@ -3,7 +3,7 @@ PayPal that were given up. Nothing of what was worked on is told, and of failure
 
 from __future__ import annotations
 
-from datetime import datetime
+from datetime import datetime, timedelta
 
 import strawberry
 
@@ -46,10 +46,10 @@ described(
 )
 
 
-def seconds_of(row: Row) -> float | None:
+def milliseconds_of(row: Row) -> int | None:
     """How long a run took; None while it is under way."""
     ended = row.get("ended_at")
-    return (ended - row["started_at"]).total_seconds() if ended is not None else None
+    return (ended - row["started_at"]) // timedelta(milliseconds=1) if ended is not None else None
 
 
 def _counts_of(row: Row) -> list[Row]:
@@ -68,8 +68,8 @@ class JobRunType:
     job: str = stored(description="Of which job.")
     started_at: datetime = stored(description="When it began.")
     ended_at: datetime | None = stored(description="When it ended; null while it is under way.")
-    seconds: float | None = computed(
-        "started_at", "ended_at", by=seconds_of, description="How long it took; null while it is under way."
+    milliseconds: int | None = computed(
+        "started_at", "ended_at", by=milliseconds_of, description="How long it took; null while it is under way."
     )
     result: JobResult = stored(description="How it went.")
     retry: bool = stored(description="Whether it was only for the clinics at which an earlier one had failed.")

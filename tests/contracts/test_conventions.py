@@ -43,6 +43,7 @@ BUILT_IN = SCALARS - {"DateTime"}
 
 PLAIN_LISTS: Mapping[str, str] = {
     "careHistory": "a page of at most 100 entries of several collections, each with a cursor to go on from",
+    "jobs": "those of `app/services/cron.py`",
     "myClinics": "one person works at few clinics, and no more than 200 are read",
     "permissions": "the catalogue of what can be permitted: as long as the enum, whatever is stored",
     "possibleDuplicates": "a warning, of ten patients at most",

@@ -23,11 +23,11 @@ REASON = "PayPal was down all morning, see #4711"
 JOB = "recount-storage"
 JOBS_LIST = """{ jobs {
     name description everySeconds perClinic succeededAt failingClinics givenUpClinics
-    latestRun { result seconds clinics counts { what count } failedClinics { subdomain } }
+    latestRun { result milliseconds clinics counts { what count } failedClinics { subdomain } }
 } }"""
 RUNS = """query($filter: JobRunFilter, $first: Int, $after: String) {
     jobRuns(filter: $filter, first: $first, after: $after) {
-        edges { node { job result seconds retry error failedClinics { subdomain } } }
+        edges { node { job result milliseconds retry error failedClinics { subdomain } } }
         pageInfo { endCursor hasNextPage }
     }
 }"""
@@ -96,7 +96,7 @@ async def test_each_job_is_told_with_how_it_went_and_where_it_fails(
     assert (told["failingClinics"], told["givenUpClinics"]) == (3, 1)
     assert told["succeededAt"] is not None
     latest = told["latestRun"]
-    assert (latest["result"], latest["seconds"], latest["clinics"]) == ("PARTLY", 1.5, 7)
+    assert (latest["result"], latest["milliseconds"], latest["clinics"]) == ("PARTLY", 1500, 7)
     assert latest["counts"] == [{"what": "repaired", "count": 4}]
     assert {one["subdomain"] for one in latest["failedClinics"]} == {one.tenant.subdomain for one in failing}
 
