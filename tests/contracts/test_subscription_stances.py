@@ -36,7 +36,8 @@ WITHOUT_A_PLAN: Mapping[str, str] = {
     "markNotificationRead markNotificationsRead markConversationRead patientMarkConversationRead "
     "patientMarkNotificationsRead unsubscribePush": "having read",
     "setTenantStatus grantOperator changeOperator revokeOperator disableUser enableUser enterClinic "
-    "leaveClinicEntry openTenant scheduleTenantDeletion cancelTenantDeletion replayPaypalEvents": "running the system itself",
+    "leaveClinicEntry openTenant scheduleTenantDeletion cancelTenantDeletion "
+    "replayPaypalEvents": "running the system itself",
     "cleanUpStorage": "giving room back",
 }
 """What a clinic can do without a plan, and why."""
