@@ -26,6 +26,7 @@ class Interrupts:
         if name.partition(".")[0] in ("app", "typer", "httpx", "tomllib") and "scripts" in sys.modules:
             os.kill(os.getpid(), signal.SIGINT)
 
+signal.signal(signal.SIGINT, signal.default_int_handler)  # also where the tests run in the background
 sys.meta_path.insert(0, Interrupts())
 """
 
