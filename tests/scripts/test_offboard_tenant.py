@@ -9,6 +9,8 @@ import sys
 from itertools import count
 from pathlib import Path
 
+import pytest
+
 from app.config import Settings
 from app.services.audit_chain import drain
 from app.services.tenant_traces import find_traces
@@ -17,6 +19,7 @@ from tests.fixtures.clinics import Clinic, MakeClinic
 from tests.fixtures.twins import Twins, fingerprints
 from tests.scripts.commands import ROOT, environment, run
 
+pytestmark = pytest.mark.usefixtures("nothing_left_over")
 REASON = ("--reason", "the contract has ended, ticket 4711")
 
 

@@ -33,6 +33,7 @@ from tests.fixtures.operators import MakeOperator, Running
 from tests.fixtures.twins import Twins, fingerprints
 from tests.services.test_deletion import eventually_refused
 
+pytestmark = pytest.mark.usefixtures("nothing_left_over")
 REASON = "the contract has ended, ticket 4711"
 PASSPHRASE = "a passphrase of the tests"
 SCHEDULE = """mutation($input: ScheduleTenantDeletionInput!) { scheduleTenantDeletion(input: $input) {
