@@ -378,7 +378,7 @@ async def test_whatever_is_done_to_an_export_is_seen(
         await open_export(folder, passphrase)
 
 
-@pytest_asyncio.fixture(scope="session")
+@pytest_asyncio.fixture
 async def small(server: Server, make_clinic: MakeClinic) -> Clinic:
     """A clinic with a file."""
     clinic = await make_clinic()
