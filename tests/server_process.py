@@ -68,7 +68,7 @@ def started(
             yield process
         finally:
             process.terminate()
-            process.wait(20)
+            process.wait(60)
 
 
 def wait_for(address: str, process: subprocess.Popen[bytes]) -> None:

@@ -3,13 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-import os
 import random
-import socket
-import subprocess
-import sys
-from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from itertools import count
@@ -19,21 +14,20 @@ import httpx
 import pytest
 import pytest_asyncio
 
-from app.config import PROJECT_ROOT, Settings
+from app.config import Settings
 from app.services.placement.provisioning import Goal
 from app.tenancy.crossing import tenant_scope
 from models import Patient, Room
-from tests.conftest import TEST_ENCRYPTION_KEY
 from tests.contracts._schema import RootField, id_places, root_fields
 from tests.contracts._values import collection_of, marked, variables
 from tests.fixtures.clinics import OWN, MakeClinic, Server
 from tests.fixtures.mirror import CLINICAL, Mirror, Side, side_of
 from tests.fixtures.servers import Servers
+from tests.server_process import server_process
 
 REQUESTS = 200
 CONNECTIONS = 8
 """So few that requests of both clinics must follow each other on each connection."""
-START_SECONDS = 30.0
 
 NOT_TWICE = frozenset({"createInventoryItem", "createSubscriptionOrder"})
 """There is one item of a medicine's name; and an order is made at PayPal."""
@@ -152,59 +146,11 @@ async def test_interleaved_requests_of_two_clinics_stay_apart(
 @pytest_asyncio.fixture
 async def served(server: Server, settings: Settings) -> AsyncIterator[str]:
     """The application in a process of its own, as it runs in production: uvicorn on uvloop, on this database."""
-    port = _free_port()
-    asked = {
-        "ENVIRONMENT": settings.environment,
-        "HOST": "127.0.0.1",
-        "PORT": str(port),
-        "MONGODB_URI": settings.mongodb_uri,
-        "MONGODB_DATABASE": settings.mongodb_database,
-        "SESSION_SECRET": settings.session_secret.get_secret_value(),
-        "ENCRYPTION_KEY": TEST_ENCRYPTION_KEY,
-        "AUDIT_SECRET": settings.audit_secret.get_secret_value(),
-        "ROOT_DOMAIN": settings.root_domain,
-        "OUTBOX_SECONDS": "0",
-        "TIME_LIMIT_MS": str(settings.time_limit_ms),
-        "WORKERS": "1",
-        **{
-            name.upper(): str(getattr(settings, name))
-            for name in type(settings).model_fields
-            if name.startswith("cost_")
-        },
+    budgets = {
+        name.upper(): str(getattr(settings, name)) for name in type(settings).model_fields if name.startswith("cost_")
     }
-    with _server(asked) as process:
-        await _answers(port, process)
-        yield f"http://127.0.0.1:{port}"
-
-
-@contextmanager
-def _server(asked: Mapping[str, str]) -> Iterator[subprocess.Popen[bytes]]:
-    command = [sys.executable, "-m", "scripts.serve"]
-    environment = {**os.environ, **asked}
-    process = subprocess.Popen(command, cwd=PROJECT_ROOT, env=environment, stdout=subprocess.DEVNULL)
-    try:
-        yield process
-    finally:
-        process.terminate()
-        process.wait(15)
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-    return port
-
-
-async def _answers(port: int, process: subprocess.Popen[bytes]) -> None:
-    async with asyncio.timeout(START_SECONDS), httpx.AsyncClient() as http:
-        while True:
-            assert process.poll() is None, "the server ended at its start"
-            try:
-                if (await http.get(f"http://127.0.0.1:{port}/healthz")).status_code == 200:
-                    return
-            except httpx.TransportError:
-                await asyncio.sleep(0.1)
+    with server_process(settings, TIME_LIMIT_MS=str(settings.time_limit_ms), **budgets) as address:
+        yield address
 
 
 async def test_connections_that_both_clinics_use_carry_nothing_over(

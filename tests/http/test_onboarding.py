@@ -3,14 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-import os
 import random
 import re
-import subprocess
-import sys
-import time
-from collections.abc import AsyncIterator, Iterator
-from contextlib import ExitStack, contextmanager
+from collections.abc import AsyncIterator
+from contextlib import ExitStack
 from datetime import datetime, timedelta
 from typing import Any
 from uuid import uuid4
@@ -21,15 +17,14 @@ from bson import ObjectId
 from pymongo import AsyncMongoClient
 
 from app.config import Settings
-from app.db.mongod import free_port
 from app.http.onboarding import onboarding_specs
 from app.services import onboarding
 from app.tenancy.scope import Scope, open_scope
 from models import ALL_DOCUMENTS, Tenant, Tombstone
 from models.tenant import TenantStatus
 from models.values import now
-from tests.conftest import TEST_ENCRYPTION_KEY, TEST_SECRET
 from tests.fixtures.clinics import PASSWORD, Clinic, MakeClinic, Server
+from tests.server_process import server_process
 
 Body = dict[str, Any]
 ROUTE = "/api/tenants/onboard"
@@ -334,54 +329,18 @@ async def test_of_twenty_tries_at_once_five_pass_and_every_try_counts(server: Se
 async def test_the_limit_holds_over_processes_and_restarts(server: Server, settings: Settings) -> None:
     """Two servers share five tries; a third, started later, remembers."""
     with ExitStack() as running:
-        ports = [running.enter_context(process_of(settings)) for _ in range(2)]
-        statuses = await tries(ports * 10)
+        addresses = [running.enter_context(server_process(settings)) for _ in range(2)]
+        statuses = await tries(addresses * 10)
     assert sorted(statuses) == [400] * 5 + [429] * 15
-    with process_of(settings) as port:
-        assert await tries([port]) == [429]
+    with server_process(settings) as address:
+        assert await tries([address]) == [429]
 
 
-async def tries(ports: list[int]) -> list[int]:
+async def tries(addresses: list[str]) -> list[int]:
     async with httpx.AsyncClient(headers={"host": "polyclinic.test"}, timeout=30) as client:
-        urls = [f"http://127.0.0.1:{port}{ROUTE}" for port in ports]
+        urls = [f"{address}{ROUTE}" for address in addresses]
         answers = await asyncio.gather(*(client.post(url, json={}) for url in urls))
     return [answer.status_code for answer in answers]
-
-
-@contextmanager
-def process_of(settings: Settings) -> Iterator[int]:
-    """A server process of its own on a free port, ready to answer."""
-    port = free_port()
-    chosen = {
-        "ENVIRONMENT": "test",
-        "MONGODB_URI": settings.mongodb_uri,
-        "MONGODB_DATABASE": settings.mongodb_database,
-        "SESSION_SECRET": TEST_SECRET,
-        "ENCRYPTION_KEY": TEST_ENCRYPTION_KEY,
-        "AUDIT_SECRET": TEST_SECRET[::-1],
-        "ROOT_DOMAIN": settings.root_domain,
-        "PORT": str(port),
-        "LOG_LEVEL": "error",
-    }
-    process = subprocess.Popen([sys.executable, "-m", "scripts.serve"], env={**os.environ, **chosen})
-    try:
-        wait_for(port, process)
-        yield port
-    finally:
-        process.terminate()
-        process.wait(60)
-
-
-def wait_for(port: int, process: subprocess.Popen[bytes]) -> None:
-    deadline = time.monotonic() + 60
-    while time.monotonic() < deadline and process.poll() is None:
-        try:
-            httpx.get(f"http://127.0.0.1:{port}/healthz")
-        except httpx.TransportError:
-            time.sleep(0.05)
-        else:
-            return
-    raise AssertionError("the server did not start")
 
 
 # --- the public list ------------------------------------------------------------------------------------------------

@@ -24,9 +24,9 @@ from app.errors import Conflict, InvalidState, NotFound, ValidationFailed
 from app.integrations.kms import KeyRefused, Masters
 from app.services.changes import build
 from app.services.placement.provisioning import shared_database
+from app.services.platform_log import note_work
 from app.tenancy.clusters import ClusterUnavailable, UnknownCluster, clusters
-from app.tenancy.scope import scope_or_none
-from models import Cluster, PlatformAudit, Tenant
+from models import Cluster, Tenant
 from models.values import now
 
 Row = dict[str, Any]
@@ -100,7 +100,7 @@ async def add(name: str, uri: str, settings: Settings, *, actor: str) -> Health:
         await cluster.insert()
     except DuplicateKeyError:
         raise Conflict(f"There is a cluster {name} already: change its address, or choose another name.") from None
-    await _note("cluster.add", f"added the cluster {name}", actor)
+    await note_work(actor, "cluster.add", f"added the cluster {name}")
     return health
 
 
@@ -113,7 +113,7 @@ async def change(name: str, uri: str, settings: Settings, *, actor: str) -> Heal
         raise ValidationFailed.at("uri", f"leads to servers without the database of {lost[0]}")
     provider, wrapped = await wrap_secret(uri.encode(), PURPOSE, cluster.key, settings)
     await Cluster.change(cluster.key, cluster.version, {"wrapped": wrapped, "provider": provider, "updated_at": now()})
-    await _note("cluster.change", f"changed the address of the cluster {name}", actor)
+    await note_work(actor, "cluster.change", f"changed the address of the cluster {name}")
     return health
 
 
@@ -123,7 +123,7 @@ async def remove(name: str, *, actor: str) -> None:
     if there := await clinics_at(name):
         raise InvalidState(f"Clinics have data on {name}: {', '.join(there[:10])}. Move them, and clear what is left.")
     await Cluster.guarded().delete_one({"_id": cluster.key})
-    await _note("cluster.remove", f"removed the cluster {name}", actor)
+    await note_work(actor, "cluster.remove", f"removed the cluster {name}")
 
 
 async def known(name: str) -> Cluster:
@@ -220,10 +220,3 @@ async def rewrap_cluster(masters: Masters, row: Row) -> bool:
         {"_id": row["_id"], "wrapped": row["wrapped"]}, {"$set": {"provider": provider, "wrapped": wrapped}}
     )
     return bool(done.matched_count)
-
-
-async def _note(action: str, reason: str, actor: str) -> None:
-    scope = scope_or_none()
-    await PlatformAudit(
-        actor=actor, action=action, reason=reason, request_id=scope.request_id if scope else "command"
-    ).insert()

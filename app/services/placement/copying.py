@@ -3,7 +3,7 @@ calls has opened a system scope."""
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
+from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from hashlib import sha256
 from typing import Any
@@ -16,6 +16,7 @@ from pymongo.asynchronous.collection import AsyncCollection
 from pymongo.errors import BulkWriteError
 
 from app.errors import Conflict
+from app.services.watching import Report
 from app.tenancy.criteria import tenant_clause
 from app.tenancy.kinds import kind_of
 from app.tenancy.operations import DUPLICATE_KEY
@@ -27,9 +28,6 @@ BATCH = 500
 RAW: CodecOptions[Any] = CodecOptions(document_class=RawBSONDocument)
 COLLECTIONS: tuple[str, ...] = tuple(model.guarded_name() for model in (*TENANT_DOCUMENTS, *SHARED_DOCUMENTS))
 """All that holds clinics' documents."""
-
-Report = Callable[[str, int], None]
-"""Told of a collection and how many of its documents have just been read."""
 
 
 class Differs(Conflict):

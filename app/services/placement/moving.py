@@ -38,13 +38,13 @@ from app.services.placement.provisioning import (
     require_cluster,
     shared_database,
 )
+from app.services.platform_log import note_work
 from app.services.watching import Watching
 from app.tasks import end
 from app.tenancy.crossing import system_scope, tenant_scope
 from app.tenancy.directory import KEPT_SECONDS
 from app.tenancy.places import CONFIRMED_SECONDS, WRITTEN_MEANWHILE
-from app.tenancy.scope import scope_or_none
-from models import Patient, PlatformAudit, Tenant
+from models import Patient, Tenant
 from models.tenant import Move, MoveStage, Placement, PlacementKind
 from models.values import now
 
@@ -148,7 +148,8 @@ async def move(
     with pymongo.timeout(None):
         async with _beating(held):
             if held.stage is MoveStage.COPYING:
-                await _note(tenant, actor, "tenant.move.start", f"moving {tenant.subdomain} to {_name(held.target)}")
+                said = f"moving {tenant.subdomain} to {_name(held.target)}"
+                await note_work(actor, "tenant.move.start", said, tenant.key)
                 seconds, digests = await _change_place(tenant, held, tell, wait)
             await _fetch_latecomers(tenant, held, actor, tell, wait)
         present = await clinic_to_move(tenant.subdomain)
@@ -167,7 +168,7 @@ async def undo(tenant: Tenant, *, actor: str) -> Tenant:
     held = await _take(tenant, tenant.move.target)
     async with _beating(held):
         await _clear(tenant, held.target, "a move was given up")
-        await _note(tenant, actor, "tenant.move.undo", f"{tenant.subdomain} stays where it is")
+        await note_work(actor, "tenant.move.undo", f"{tenant.subdomain} stays where it is", tenant.key)
         await _set(tenant.key, held.holder, {"move": None}, MoveStage.COPYING)
     return await clinic_to_move(tenant.subdomain)
 
@@ -184,7 +185,7 @@ async def clear_source(tenant: Tenant, *, actor: str, watch: Watch | None = None
         (watch or Watch()).stage(Stage.CLEAR)
         await _wait_until((held.moved_at or now()) + (waits or Waits()).forget)
         await _clear(tenant, held.source, "a clinic has left its former place")
-        await _note(tenant, actor, "tenant.move.clear", f"the former place of {tenant.subdomain} is cleared")
+        await note_work(actor, "tenant.move.clear", f"the former place of {tenant.subdomain} is cleared", tenant.key)
         await _set(tenant.key, held.holder, {"move": None}, MoveStage.KEPT)
     return await clinic_to_move(tenant.subdomain)
 
@@ -340,7 +341,7 @@ async def _fetch_latecomers(tenant: Tenant, held: _Held, actor: str, tell: Watch
     await stragglers.fetch(present, await database_of(held.source), await database_of(held.target))
     async with tenant_scope(present):
         await record("clinic.moved", subject=present)
-    await _note(tenant, actor, "tenant.move.end", f"{tenant.subdomain} is at {_name(held.target)}")
+    await note_work(actor, "tenant.move.end", f"{tenant.subdomain} is at {_name(held.target)}", tenant.key)
     await _set(tenant.key, held.holder, {"move.stage": MoveStage.KEPT.value}, MoveStage.MOVED)
 
 
@@ -359,15 +360,3 @@ def _name(place: Placement) -> str:
 async def _wait_until(moment: datetime) -> None:
     if (left := (moment - now()).total_seconds()) > 0:
         await asyncio.sleep(left)
-
-
-async def _note(tenant: Tenant, actor: str, action: str, reason: str) -> None:
-    scope = scope_or_none()
-    await PlatformAudit(
-        actor=actor,
-        action=action,
-        reason=reason,
-        tenant=tenant.key,
-        request_id=scope.request_id if scope else "command",
-        address=scope.address if scope else "",
-    ).insert()
