@@ -46,8 +46,8 @@ async def note_act(
 
 
 async def note_work(actor: str, action: str, reason: str, clinic_id: ObjectId | None = None) -> None:
-    """Notes a step of long work on a clinic or, without one, on the installation, which no transaction spans. `actor` is
-    whoever asked for it."""
+    """Notes a step of long work on a clinic or, without one, on the installation, which no transaction spans. `actor`
+    is whoever asked for it."""
     scope = scope_or_none()
     await PlatformAudit(
         actor=actor,
